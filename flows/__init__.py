@@ -1,0 +1,1 @@
+"""Prefect flows, the configuration they are composed from, and the command line."""

@@ -1,0 +1,115 @@
+"""Artifact: a deployable bundle of any format, and what is known about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from pt_core.bundle import Bundle, open_bundle
+from pt_core.environment import Environment
+from pt_core.modeling.spec import ModelSpec
+from pt_core.record import Record
+
+GOLDEN = "golden.safetensors"
+"""Tensors ``inputs`` (N, *input_shape) float32 and ``logits`` (N, num_classes) float32, in every bundle."""
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
+
+class Step(Record):
+    """One link of a variant's chain: a registered step and its options."""
+
+    name: str
+    """Name of a registered format or quantizer."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Its options; the step's own fields and defaults are the reference."""
+
+
+class Quantization(Record):
+    """What a quantizer really changed."""
+
+    scheme: str
+    """Name of the quantizer."""
+    quantized_layers: tuple[str, ...]
+    """Names of the layers (or graph nodes) that now compute in INT8."""
+    kept_layers: tuple[str, ...]
+    """Names of the layers with weights that stayed in floating point."""
+    weight_share: float = Field(ge=0, le=1)
+    """Share of the model's weight elements stored as INT8."""
+    calibration_ids_sha256: str | None = None
+    """Digest of the calibration sample ids, where calibration was needed."""
+    num_calibration_samples: int | None = None
+    """How many samples calibrated it."""
+
+
+class ParityPoint(Record):
+    """Agreement with the reference at one batch size."""
+
+    batch_size: int
+    """Samples in the batch."""
+    max_abs_error: float
+    """Largest absolute difference of a logit."""
+    relative_error: float
+    """That difference divided by the largest absolute reference logit."""
+    cosine: float
+    """Cosine of the two logit tensors, flattened."""
+    top1_agreement: float
+    """Share of samples with the same predicted class, 0 to 1."""
+
+
+class Parity(Record):
+    """Proof that an artifact computes what its reference computes, at every batch size of a grid."""
+
+    precision: Precision
+    """Precision that decided the tolerance."""
+    max_relative_error: float
+    """The tolerance on ``relative_error``."""
+    self_max_abs_error: float
+    """The reference against itself on the same inputs; above zero means randomness."""
+    points: tuple[ParityPoint, ...]
+    """One per batch size."""
+
+
+class ArtifactInfo(Record):
+    """What the manifest of an artifact says about it."""
+
+    format: str
+    """Name of the format that loads it."""
+    precision: Precision
+    """Precision of its weights where it counts."""
+    steps: tuple[Step, ...]
+    """The chain from the checkpoint to here; empty for the reference."""
+    checkpoint_digest: str
+    """Digest of the checkpoint it comes from."""
+    parent_digest: str
+    """Digest of the bundle its last step read."""
+    spec: ModelSpec
+    """The network and its input."""
+    labels: tuple[str, ...]
+    """Name of each class, in the order of the logits."""
+    payload: tuple[str, ...]
+    """The files that are shipped for inference, golden outputs left out."""
+    payload_bytes: int
+    """Their size together."""
+    quantization: Quantization | None
+    """What was quantized, if anything."""
+    parity: Parity | None
+    """Agreement with the reference; ``None`` only for the reference itself."""
+    environment: Environment
+    """Where it was built."""
+
+
+class Artifact(ArtifactInfo, Bundle):
+    """An artifact on disk: its description, its directory, and the digest of every byte."""
+
+
+def open_artifact(directory: Path) -> Artifact:
+    """Check an artifact's bytes, then read its description.
+
+    Raises:
+        IntegrityError: the bytes are not what the manifest says, or it is no artifact.
+    """
+    bundle, manifest = open_bundle(directory, kind="artifact")
+    return Artifact.model_validate({**manifest.info, **bundle.model_dump()})

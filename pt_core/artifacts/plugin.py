@@ -1,0 +1,108 @@
+"""The protocols of plugins: Format, Quantizer, and the Predictor that every format loads to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from pt_core.artifacts.artifact import Artifact, Precision, Quantization
+from pt_core.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Needs = Literal["nothing", "calibration", "training"]
+
+
+class RuntimeInfo(Record):
+    """What really executes a predictor, as its runtime reports it."""
+
+    runtime: str
+    """Library and version."""
+    provider: str
+    """Execution provider or backend in use."""
+    num_threads: int
+    """Threads of one inference."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A loaded artifact: (N, *input_shape) float32 -> (N, num_classes) float32 logits, deterministic, no gradients."""
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of a batch of raw inputs (pixels in [0, 1], table columns as numbers)."""
+        ...
+
+    def runtime(self) -> RuntimeInfo:
+        """Return what really executes this predictor."""
+        ...
+
+
+@runtime_checkable
+class Format(Protocol):
+    """One deployable format: a frozen record whose fields are its options."""
+
+    @property
+    def name(self) -> str:
+        """The format's name, also the name of the step that makes it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Name of the format it converts from."""
+        ...
+
+    @property
+    def precision(self) -> Precision | None:
+        """Precision of what it writes; ``None`` keeps the source's."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """Return why this machine cannot use it and what to install, or ``None``."""
+        ...
+
+    def convert(self, source: Artifact, destination: Path) -> None:
+        """Write the payload files into ``destination``, an empty staging directory."""
+        ...
+
+    def load(self, artifact: Artifact, device: str) -> Predictor:
+        """Load an artifact of this format whose bytes were checked."""
+        ...
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """One way to INT8: a frozen record whose fields are its options."""
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Name of the format it reads."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Name of the format it writes."""
+        ...
+
+    @property
+    def needs(self) -> Needs:
+        """What data it needs."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """Return why this machine cannot use it and what to install, or ``None``."""
+        ...
+
+    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
+        """Write the quantized payload into ``destination``; ``data`` is the calibration split.
+
+        Raises:
+            NothingQuantized: no layer became INT8.
+        """
+        ...

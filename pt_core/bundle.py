@@ -1,0 +1,244 @@
+"""A bundle: an immutable directory whose manifest holds the SHA-256 of every file in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue, ValidationError
+
+from pt_core.errors import IntegrityError
+from pt_core.record import Record
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+MAX_MANIFEST_BYTES = 16 * 2**20
+"""A manifest is read whole before anything is trusted, so its size is bounded."""
+
+_STAGING_PREFIX = ".staging-"
+
+BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation"]
+
+
+class FileEntry(Record):
+    """One file of a bundle."""
+
+    path: str
+    """Path inside the bundle, with forward slashes."""
+    sha256: str
+    """SHA-256 of its bytes, 64 hex digits."""
+    size_bytes: int
+    """Its length."""
+
+
+class Manifest(Record):
+    """What a bundle holds; written last, so that a bundle with a manifest is complete."""
+
+    schema_version: int
+    """Version of this layout."""
+    kind: BundleKind
+    """What the bundle is."""
+    files: tuple[FileEntry, ...]
+    """Every file but the manifest itself, sorted by path."""
+    info: dict[str, JsonValue]
+    """The record that describes the content."""
+
+
+class Bundle(Record):
+    """A sealed directory."""
+
+    directory: str
+    """Absolute path of the directory."""
+    digest: str
+    """SHA-256 of its manifest, which binds every other byte."""
+    size_bytes: int
+    """Bytes of all its files, the manifest left out."""
+
+
+@contextlib.contextmanager
+def staging(parent: Path) -> Iterator[Path]:
+    """Yield a fresh directory inside ``parent`` to write a bundle into; it is removed if it is still there."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{_STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def seal(folder: Path, *, name: str, kind: BundleKind, info: Record) -> Bundle:
+    """Make a staging directory durable under its final name, ``<name>-<first 12 digits of its digest>``.
+
+    Every file is flushed to disk, the manifest is written last, and one rename publishes the whole:
+    at any moment the final name either does not exist or is complete. A bundle that is already there
+    with the same bytes is kept; one whose bytes were damaged is set aside first.
+
+    Raises:
+        OSError: the disk refused a write; nothing exists under the final name.
+    """
+    entries = tuple(_entry(folder, path) for path in _files(folder))
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        kind=kind,
+        files=entries,
+        info=info.model_dump(mode="json"),
+    )
+    text = manifest.to_json()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for entry in entries:
+        _fsync(folder / entry.path)
+    (folder / MANIFEST).write_text(text)
+    _fsync(folder / MANIFEST)
+    for directory in [path for path in folder.rglob("*") if path.is_dir()]:
+        _fsync(directory)
+    _fsync(folder)
+
+    destination = folder.parent / f"{name}-{digest[:12]}"
+    if destination.exists() and not is_intact(destination, digest):
+        set_aside(destination)
+    # Two writers of the same content may race: the loser's rename fails on the winner's equal bytes.
+    try:
+        folder.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    if not is_intact(destination, digest):
+        raise IntegrityError(f"{destination}: could not be published from {folder}")
+    _fsync(destination.parent)
+    return Bundle(
+        directory=str(destination.resolve()),
+        digest=digest,
+        size_bytes=sum(entry.size_bytes for entry in entries),
+    )
+
+
+def open_bundle(directory: Path, *, kind: BundleKind | None = None) -> tuple[Bundle, Manifest]:
+    """Check every byte of a bundle against its manifest before anything in it is parsed.
+
+    Raises:
+        IntegrityError: a file is missing, added, a link, or differs in size or SHA-256; the details
+            name each.
+    """
+    manifest, digest = _read_manifest(directory)
+    if kind is not None and manifest.kind != kind:
+        raise IntegrityError(f"{directory}: expected a {kind}, found a {manifest.kind}")
+    problems = _compare(directory, manifest)
+    if problems:
+        raise IntegrityError(
+            f"{directory}: {len(problems)} problem(s) against its manifest; restore it from a copy or build it again",
+            details=problems,
+        )
+    size = sum(entry.size_bytes for entry in manifest.files)
+    return Bundle(directory=str(directory.resolve()), digest=digest, size_bytes=size), manifest
+
+
+def is_intact(directory: Path, digest: str) -> bool:
+    """Return whether a bundle with this digest is there and every byte of it matches."""
+    try:
+        bundle, _ = open_bundle(directory)
+    except (IntegrityError, OSError):
+        return False
+    return bundle.digest == digest
+
+
+def set_aside(directory: Path) -> Path:
+    """Rename a damaged bundle so that a good one can take its name; nothing is deleted."""
+    target = directory.with_name(f"{directory.name}.damaged-{uuid.uuid4().hex[:8]}")
+    directory.rename(target)
+    return target
+
+
+def sweep(parent: Path) -> int:
+    """Remove staging directories whose writer is gone; return how many."""
+    removed = 0
+    for folder in parent.glob(f"{_STAGING_PREFIX}*"):
+        writer = folder.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
+        if not (writer.isdigit() and Path(f"/proc/{writer}").exists()):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read_manifest(directory: Path) -> tuple[Manifest, str]:
+    path = directory / MANIFEST
+    if not directory.is_dir() or not path.is_file() or path.is_symlink():
+        raise IntegrityError(f"{directory}: not a bundle, it has no {MANIFEST}")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise IntegrityError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes")
+    content = path.read_bytes()
+    try:
+        manifest = Manifest.from_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise IntegrityError(f"{path}: not a valid manifest: {where}: {first['msg']}") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}"
+        )
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def _compare(directory: Path, manifest: Manifest) -> list[str]:
+    expected = {entry.path: entry for entry in manifest.files}
+    if MANIFEST in expected or len(expected) != len(manifest.files):
+        return [f"{MANIFEST}: lists itself, or a file twice"]
+    found: set[str] = set()
+    problems = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            problems.append(f"{name}: not a plain file")
+        elif path.is_file() and name != MANIFEST:
+            found.add(name)
+            if name not in expected:
+                problems.append(f"{name}: not in the manifest")
+    for name, entry in expected.items():
+        problem = _compare_file(directory / name, entry) if name in found else "missing"
+        if problem:
+            problems.append(f"{name}: {problem}")
+    return problems
+
+
+def _compare_file(path: Path, entry: FileEntry) -> str | None:
+    size = path.stat().st_size
+    if size != entry.size_bytes:
+        return f"{size} bytes, expected {entry.size_bytes}"
+    digest = hash_file(path)
+    if digest != entry.sha256:
+        return f"SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}..."
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _entry(folder: Path, path: Path) -> FileEntry:
+    return FileEntry(
+        path=path.relative_to(folder).as_posix(),
+        sha256=hash_file(path),
+        size_bytes=path.stat().st_size,
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

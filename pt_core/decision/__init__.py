@@ -1,0 +1,1 @@
+"""From reports to a verdict, a choice and a comparison: pure functions."""

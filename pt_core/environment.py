@@ -1,0 +1,173 @@
+"""What machine, libraries and code this process runs on, without importing any heavy library."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from pt_core.record import Record
+
+LIBRARIES = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+    "prefect",
+    "mlflow",
+)
+"""Libraries whose versions decide what an artifact does."""
+
+CPU_CAPABILITIES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+)
+"""Instruction sets that decide how fast low precision is, by their names in /proc/cpuinfo."""
+
+
+class Library(Record):
+    """One installed library."""
+
+    name: str
+    """Its distribution name."""
+    version: str
+    """Its version."""
+
+
+class Environment(Record):
+    """Where a record was made."""
+
+    python: str
+    """Version of the interpreter."""
+    platform: str
+    """Operating system and architecture."""
+    cpu_model: str
+    """Name of the processor."""
+    num_cpus: int
+    """Cores that this process may use."""
+    cpu_capabilities: tuple[str, ...]
+    """Instruction sets for low precision that the processor has."""
+    libraries: tuple[Library, ...]
+    """The libraries that decide what an artifact does."""
+    git_commit: str | None
+    """Commit of the working directory, if it is a Git checkout."""
+    git_dirty: bool | None
+    """Whether that checkout had uncommitted changes."""
+
+
+@cache
+def describe_environment() -> Environment:
+    """Describe this machine, its libraries and the Git state of the working directory."""
+    commit, dirty = _git_state(Path.cwd())
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        cpu_model=_cpu_field("model name") or platform.processor() or "unknown",
+        num_cpus=num_cpus(),
+        cpu_capabilities=cpu_capabilities(),
+        libraries=installed_libraries(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def num_cpus() -> int:
+    """Return how many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def cpu_capabilities() -> tuple[str, ...]:
+    """Return which of :data:`CPU_CAPABILITIES` this processor has (Linux; elsewhere none is known)."""
+    flags = set((_cpu_field("flags") or "").split())
+    return tuple(name for name in CPU_CAPABILITIES if name in flags)
+
+
+def library_version(name: str) -> str | None:
+    """Return the installed version of a distribution, or ``None``."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def installed_libraries() -> tuple[Library, ...]:
+    """Return those of :data:`LIBRARIES` that are installed."""
+    found = ((name, library_version(name)) for name in LIBRARIES)
+    return tuple(Library(name=name, version=version) for name, version in found if version)
+
+
+@cache
+def core_code_digest() -> str:
+    """Return the SHA-256 of every source file of ``pt_core``: the code part of a cache key."""
+    return _digest_sources(Path(__file__).parent, recursive=True)
+
+
+@cache
+def code_digest(target: str) -> str:
+    """Return the SHA-256 of the sources behind "package.module:name", without importing them.
+
+    A package is hashed whole; a single-file module together with the modules beside it, which it may
+    import. Code of ``pt_core`` and code that cannot be found have the digest of ``pt_core``.
+    """
+    top_level = target.partition(":")[0].partition(".")[0]
+    spec = None if top_level == "pt_core" else importlib.util.find_spec(top_level)
+    if spec is None or spec.origin is None:
+        return core_code_digest()
+    origin = Path(spec.origin)
+    return _digest_sources(origin.parent, recursive=origin.name == "__init__.py")
+
+
+def _digest_sources(folder: Path, *, recursive: bool) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py") if recursive else folder.glob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@cache
+def _cpu_field(name: str) -> str | None:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return None
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit, bool(status)
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""One evaluation for every artifact: accuracy, robustness, parity, efficiency."""

@@ -1,0 +1,151 @@
+"""EvaluationReport: everything measured on one artifact, and its flat metric names."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pt_core.artifacts.artifact import Artifact
+from pt_core.bundle import Bundle
+from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.record import Record
+
+LOGITS = "logits.safetensors"
+"""Tensors ``logits`` (N, num_classes) float32, ``targets`` (N,) int64, ``ids`` (N,) int64 on the clean test split."""
+
+
+class ClassMetrics(Record):
+    """Metrics of one class against the rest; undefined is ``None``."""
+
+    label: str
+    """Name of the class."""
+    precision: float | None
+    """True positives over predicted positives; undefined if it was never predicted."""
+    recall: float | None
+    """True positives over samples of the class; undefined if there is none."""
+    f1: float | None
+    """Harmonic mean of precision and recall."""
+    support: int
+    """Samples of the class."""
+    roc_auc: float | None
+    """Area under the one-versus-rest ROC curve; undefined if the class is absent or alone."""
+    average_precision: float | None
+    """Area under the one-versus-rest precision-recall curve (average precision)."""
+
+
+class AccuracyReport(Record):
+    """How right the artifact is on clean samples."""
+
+    num_samples: int
+    """Samples scored."""
+    accuracy: float
+    """Share of samples whose greatest logit is their class, 0 to 1."""
+    precision_macro: float
+    """Mean precision over classes; an undefined one counts as 0."""
+    recall_macro: float
+    """Mean recall over classes; an undefined one counts as 0."""
+    f1_macro: float
+    """Mean F1 over classes; an undefined one counts as 0."""
+    roc_auc_macro: float | None
+    """Mean one-versus-rest ROC area; undefined if any class's is."""
+    average_precision_macro: float | None
+    """Mean average precision; undefined if any class's is."""
+    per_class: tuple[ClassMetrics, ...]
+    """One per class, in the order of the labels."""
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    """Rows are true classes, columns predicted ones."""
+
+
+class RobustnessPoint(Record):
+    """Accuracy under one perturbation."""
+
+    attack: str
+    """"fgsm" or "gaussian-noise"."""
+    strength: float
+    """Epsilon or sigma, in the units of the configuration."""
+    accuracy: float
+    """Share of perturbed samples still right, 0 to 1."""
+    num_samples: int
+    """Samples scored."""
+
+
+class EvaluationInfo(Record):
+    """What the manifest of an evaluation says: everything about an artifact but its timing."""
+
+    artifact_digest: str
+    """Digest of the artifact that was measured."""
+    dataset_digest: str
+    """Digest of the dataset."""
+    data_fingerprint: str
+    """Fingerprint of the samples."""
+    sample_ids_sha256: str
+    """Digest of the test sample ids, in order."""
+    attacks_digest: str
+    """Digest of the perturbed samples that were replayed."""
+    accuracy: AccuracyReport
+    """On clean samples."""
+    robustness: tuple[RobustnessPoint, ...]
+    """On perturbed samples."""
+    peak_memory_bytes: int | None
+    """Growth of the process's peak resident memory from before loading to after scoring."""
+    runtime: RuntimeInfo
+    """What really executed it."""
+
+
+class EvaluationReport(EvaluationInfo, Bundle):
+    """An evaluation on disk, with the logits of every clean sample beside it."""
+
+
+class EfficiencyReport(Record):
+    """Speed of one artifact, measured interleaved with the reference in one process."""
+
+    artifact_digest: str
+    """Digest of the artifact that was timed."""
+    latency_ms_p50: float = Field(gt=0)
+    """Median time of one call at the latency batch size."""
+    latency_ms_p95: float = Field(gt=0)
+    """95th percentile."""
+    latency_ms_p99: float = Field(gt=0)
+    """99th percentile."""
+    throughput_samples_per_s: float = Field(gt=0)
+    """Samples per second at the throughput batch size, from the median call."""
+    latency_ratio: float = Field(gt=0)
+    """Median over rounds of this artifact's time divided by the reference's; below 1 is faster."""
+    latency_ratio_low: float = Field(gt=0)
+    """Lower end of the 95 % bootstrap interval of that median."""
+    latency_ratio_high: float = Field(gt=0)
+    """Upper end."""
+    noise_ratio_low: float = Field(gt=0)
+    """The reference against itself in the same rounds, lower end: differences inside are noise."""
+    noise_ratio_high: float = Field(gt=0)
+    """Upper end."""
+    num_rounds: int
+    """Rounds measured."""
+
+
+def metrics(
+    artifact: Artifact,
+    evaluation: EvaluationReport | None,
+    efficiency: EfficiencyReport | None,
+) -> dict[str, float]:
+    """Return every defined number under its flat name, ``section/metric_unit``; the same names for every variant."""
+    found: dict[str, float | None] = {"efficiency/size_bytes": artifact.payload_bytes}
+    if artifact.quantization:
+        found["quantization/weight_share"] = artifact.quantization.weight_share
+    if artifact.parity:
+        found["parity/max_relative_error"] = max(p.relative_error for p in artifact.parity.points)
+    if evaluation:
+        found |= _evaluation_metrics(evaluation)
+    if efficiency:
+        names = [n for n in EfficiencyReport.model_fields if n not in ("artifact_digest", "num_rounds")]
+        found |= {f"efficiency/{name}": getattr(efficiency, name) for name in names}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _evaluation_metrics(evaluation: EvaluationReport) -> dict[str, float | None]:
+    accuracy = evaluation.accuracy
+    names = [n for n, f in AccuracyReport.model_fields.items() if f.annotation in (float, float | None)]
+    found: dict[str, float | None] = {f"accuracy/{name}": getattr(accuracy, name) for name in names}
+    for point in evaluation.robustness:
+        found[f"robustness/{point.attack}_{point.strength:g}"] = point.accuracy
+    found["efficiency/peak_memory_bytes"] = evaluation.peak_memory_bytes
+    return found

@@ -1,0 +1,1 @@
+"""Deployable formats, one file each."""

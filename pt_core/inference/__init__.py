@@ -1,0 +1,1 @@
+"""Loading an artifact of any format and turning its logits into answers."""

@@ -1,0 +1,1 @@
+"""Ways to INT8, one file each."""
