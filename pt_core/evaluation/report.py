@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from pt_core.artifacts.artifact import Artifact
-from pt_core.bundle import Bundle
 from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.bundle import Bundle
 from pt_core.record import Record
 
 LOGITS = "logits.safetensors"

@@ -1,0 +1,88 @@
+"""RunResult: everything one pipeline run found, the input of every table, picture and page."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.data.dataset import Dataset
+from pt_core.decision.verdict import Verdict
+from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
+from pt_core.record import Record
+
+VariantState = Literal["built", "failed", "skipped"]
+
+
+class VariantResult(Record):
+    """One variant, from its chain to its verdict."""
+
+    name: str
+    """Name of the variant."""
+    steps: tuple[Step, ...]
+    """Its chain; empty for the reference."""
+    state: VariantState
+    """Whether it was built; failed names a step that broke, skipped one this machine cannot run."""
+    problem: str | None
+    """Why it failed or was skipped."""
+    artifact: Artifact | None
+    """What was built."""
+    evaluation: EvaluationReport | None
+    """What was measured on it."""
+    efficiency: EfficiencyReport | None
+    """How fast it is."""
+    metrics: dict[str, float]
+    """Every number by its flat name."""
+    accuracy_drop: float | None
+    """Accuracy of the reference minus its own, absolute; below zero is a gain."""
+    verdict: Verdict
+    """Its judgement."""
+
+
+class Link(Record):
+    """A page about the run."""
+
+    name: str
+    """What it shows."""
+    url: str
+    """Where it is."""
+
+
+class RunResult(Record):
+    """Everything one pipeline run found."""
+
+    run_name: str
+    """Name of the run, unique in its home folder."""
+    pipeline: str
+    """Name of the pipeline."""
+    started_at: str
+    """Start, ISO 8601 in UTC."""
+    seed: int
+    """The seed of everything random."""
+    reference: str
+    """Name of the variant that others are compared with."""
+    dataset: Dataset
+    """The samples."""
+    checkpoint: Checkpoint
+    """The training that all variants come from."""
+    variants: tuple[VariantResult, ...]
+    """In the order of the configuration."""
+    winner: str | None
+    """Name of the chosen variant; ``None`` when nothing passed."""
+    winner_reason: str
+    """Why, in one sentence."""
+    prefect_flow_run_id: str | None
+    """Id of the flow run."""
+    mlflow_run_id: str | None
+    """Id of the parent run."""
+    links: tuple[Link, ...]
+    """Pages about the run."""
+    reproduce: str
+    """The command that does it again."""
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in one sentence."""
+        passed = [variant.name for variant in self.variants if variant.verdict.state == "pass"]
+        counted = f"{len(passed)} of {len(self.variants)} variants passed the gate"
+        return f"{counted}; {self.winner_reason}"

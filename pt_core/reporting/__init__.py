@@ -1,0 +1,1 @@
+"""Pictures and pages for people, drawn from a finished run."""
