@@ -1,0 +1,78 @@
+"""PipelineConfig: one strict YAML file, composed from the configuration of every stage."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from pt_core.building.plan import Variant
+from pt_core.data.config import DataConfig
+from pt_core.decision.config import GateConfig
+from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig
+from pt_core.modeling.spec import ModelConfig
+from pt_core.record import Record
+from pt_core.training.config import TrainConfig
+
+
+class LimitsConfig(Record):
+    """What one step may take before it is stopped."""
+
+    train_timeout_s: float = Field(default=86_400, gt=0)
+    """Seconds for the training."""
+    step_timeout_s: float = Field(default=900, gt=0)
+    """Seconds for each conversion, quantization, evaluation or measurement."""
+
+
+class PipelineConfig(Record):
+    """Everything one pipeline run is told."""
+
+    name: str = Field(default="digits", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    """Name of the pipeline and of its MLflow experiment: lower case, digits, dashes."""
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """The seed of everything random."""
+    data: DataConfig = DataConfig()
+    """Where samples come from and how they are split."""
+    model: ModelConfig = ModelConfig()
+    """Which network to train."""
+    train: TrainConfig = TrainConfig()
+    """How to train it."""
+    variants: tuple[Variant, ...] = Field(min_length=1)
+    """What to build from the checkpoint; the reference is always built and judged."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What to measure on every artifact."""
+    efficiency: EfficiencyConfig = EfficiencyConfig()
+    """How to time every artifact."""
+    gate: GateConfig = GateConfig()
+    """The limits an artifact must keep."""
+    limits: LimitsConfig = LimitsConfig()
+    """What one step may take."""
+
+    @model_validator(mode="after")
+    def _gate_metrics_are_measured(self) -> Self:
+        known = known_metrics(self)
+        for rule in self.gate.rules:
+            section = rule.metric.partition("/")[0]
+            candidates = [name for name in known if name.startswith(f"{section}/")] or sorted(known)
+            if rule.metric not in known:
+                raise ValueError(
+                    f"gate.rules: no metric {rule.metric!r} is measured; expected one of {', '.join(candidates)}"
+                )
+        return self
+
+
+def known_metrics(config: PipelineConfig) -> set[str]:
+    """Return the flat names of all metrics that a run of this configuration can measure."""
+    from pt_core.evaluation.report import AccuracyReport, EfficiencyReport
+
+    accuracy = {f"accuracy/{n}" for n in AccuracyReport.model_fields if n not in ("per_class", "confusion_matrix")}
+    efficiency = {f"efficiency/{n}" for n in EfficiencyReport.model_fields if n != "artifact_digest"}
+    fgsm = {f"robustness/fgsm_{e:g}" for e in config.evaluation.fgsm_epsilons}
+    noise = {f"robustness/gaussian-noise_{s:g}" for s in config.evaluation.noise_sigmas}
+    other = {
+        "efficiency/size_bytes",
+        "efficiency/peak_memory_bytes",
+        "quantization/weight_share",
+        "parity/max_relative_error",
+    }
+    return accuracy | efficiency | fgsm | noise | other

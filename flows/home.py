@@ -1,0 +1,81 @@
+"""The home folder: where every bundle, database and report of this machine lives."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pt_core.isolation import CODE_PATH_VARIABLE
+from pt_core.record import Record
+
+HOME_VARIABLE = "PT_PIPELINE_HOME"
+
+
+class Home(Record):
+    """Absolute paths inside one home folder."""
+
+    root: str
+    """The home folder."""
+
+    @property
+    def store(self) -> str:
+        """Where bundles live: datasets, checkpoints, artifacts, attacks, evaluations."""
+        return str(Path(self.root) / "store")
+
+    @property
+    def runs(self) -> Path:
+        """Where each run keeps its result and report."""
+        return Path(self.root) / "runs"
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's address: the server in MLFLOW_TRACKING_URI, or a SQLite file here."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root}/mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> str:
+        """Where MLflow keeps its artifacts when it runs on the SQLite file."""
+        return str(Path(self.root) / "mlartifacts")
+
+
+def current_home() -> Home:
+    """Return the home folder of this process: PT_PIPELINE_HOME, or .pt-pipeline here."""
+    return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or ".pt-pipeline").resolve()))
+
+
+def activate(home: Path | None) -> Home:
+    """Choose the home folder and point Prefect and MLflow at it; call before either is imported.
+
+    Settings the user made in the environment win. Both libraries' telemetry is switched off.
+    """
+    if home is not None:
+        os.environ[HOME_VARIABLE] = str(home.resolve())
+    chosen = current_home()
+    os.environ[HOME_VARIABLE] = chosen.root
+    defaults = {
+        "PREFECT_HOME": f"{chosen.root}/prefect",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_CLI_COLORS": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "true",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    return chosen
+
+
+def add_code_path(folder: Path) -> None:
+    """Let this process and its children import the user's modules in ``folder``, after all others."""
+    import sys
+
+    path = str(folder.resolve())
+    known = [entry for entry in os.environ.get(CODE_PATH_VARIABLE, "").split(os.pathsep) if entry]
+    if path not in known:
+        os.environ[CODE_PATH_VARIABLE] = os.pathsep.join([*known, path])
+    if path not in sys.path:
+        sys.path.append(path)

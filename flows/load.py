@@ -1,0 +1,135 @@
+"""Read a configuration: strict YAML and --set overrides in, a PipelineConfig or one clear line per problem out."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from flows.config import PipelineConfig
+from pt_core.errors import ConfigError
+
+DEFAULT_CONFIG = Path(__file__).parent.parent / "deployments" / "configs" / "digits.yaml"
+
+Tree = dict[str, object]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys; here the second is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        keys: set[str] = set()
+        for key, _ in node.value:
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
+                )
+            keys.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read a YAML file, apply ``a.b=value`` overrides, and validate the whole.
+
+    Raises:
+        ConfigError: one line for each problem, with its path, what was expected and the nearest name.
+    """
+    tree = _read(path)
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return PipelineConfig.model_validate(tree)
+    except ValidationError as error:
+        lines = [_describe(problem) for problem in error.errors(include_url=False)]
+        if len(lines) == 1:
+            raise ConfigError(f"{path.name}: {lines[0]}") from None
+        raise ConfigError(f"{path.name}: {len(lines)} problems", details=lines) from None
+
+
+def _read(path: Path) -> Tree:
+    try:
+        # _StrictLoader is a SafeLoader: it builds plain values only.
+        tree = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, found {type(tree).__name__}")
+    return tree
+
+
+def _apply(tree: Tree, override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise ConfigError(f"--set {override}: expected NAME.NAME=VALUE, for example train.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {text!r} is not a YAML value") from error
+    *parents, last = path.split(".")
+    node: object = tree
+    for name in parents:
+        node = node.setdefault(name, {}) if isinstance(node, dict) else _element(node, name, override)
+    if isinstance(node, dict):
+        node[last] = value
+    elif isinstance(node, list):
+        _element(node, last, override)
+        node[int(last)] = value
+    else:
+        raise ConfigError(f"--set {override}: {'.'.join(parents)} is a value and has no {last!r}")
+
+
+def _element(node: object, index: str, override: str) -> object:
+    if isinstance(node, list) and index.isdigit() and int(index) < len(node):
+        return node[int(index)]
+    raise ConfigError(f"--set {override}: there is no element {index!r}")
+
+
+def _describe(problem: ErrorDetails) -> str:
+    """Return one line: path, what was expected, what was found, the nearest valid name."""
+    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    prefix = f"{path}: " if path else ""
+    found = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        names = _fields_at(location[:-1])
+        near = difflib.get_close_matches(str(location[-1]), names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
+        return f"{prefix}unknown setting; {hint}"
+    if problem["type"] == "missing":
+        return f"{prefix}missing, expected a value"
+    if problem["type"] == "value_error":
+        return f"{prefix}{problem['msg'].removeprefix('Value error, ')}"
+    message = problem["msg"].removeprefix("Input should be ")
+    shown = repr(found) if isinstance(found, str | int | float | bool) or found is None else type(found).__name__
+    return f"{prefix}expected {message}, found {shown}{_nearest_choice(problem)}"
+
+
+def _nearest_choice(problem: ErrorDetails) -> str:
+    if problem["type"] != "literal_error":
+        return ""
+    choices = problem.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "").split(", ")
+    near = difflib.get_close_matches(str(problem["input"]), choices, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _fields_at(location: Sequence[str | int]) -> list[str]:
+    model: type[BaseModel] = PipelineConfig
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, typing.get_args(annotation))), None)

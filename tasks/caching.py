@@ -1,0 +1,55 @@
+"""When a task's record may be taken from an earlier run: same code, same libraries, same content, same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from prefect import Task
+from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
+
+from pt_core.bundle import Bundle, is_intact
+from pt_core.environment import core_code_digest, installed_libraries
+from pt_core.record import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def cache_key(context: TaskRunContext, parameters: Mapping[str, Any]) -> str:
+    """Return the cache key of a task whose only parameter is a request record.
+
+    Prefect's INPUTS policy would share records between different tasks with equal inputs, and
+    TASK_SOURCE ignores helper functions; so the key names the task, the sources of ``pt_core``, the
+    library versions and the content of the request.
+    """
+    libraries = ",".join(f"{library.name}={library.version}" for library in installed_libraries())
+    request: Record = parameters["request"]
+    parts = (core_code_digest(), libraries, request.content_digest())
+    return f"{context.task.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+
+
+def intact(record: Record) -> bool:
+    """Return whether the bytes a record speaks of are still there and match."""
+    return not isinstance(record, Bundle) or is_intact(Path(record.directory), record.digest)
+
+
+def settle(task: Task[[Any], R], request: Record, future: PrefectFuture[R]) -> R:
+    """Wait for a task and return its record; if it came from the cache and its bytes are damaged, rebuild it.
+
+    Raises:
+        PtCoreError: what the task raised.
+    """
+    record: R = future.result()
+    if intact(record):
+        return record
+    rebuild: Task[[Any], R] = task.with_options(refresh_cache=True)
+    return rebuild(request)
+
+
+def run(task: Task[[Any], R], request: Record) -> R:
+    """Submit one cached task, wait for it, and return its record with its bytes checked."""
+    return settle(task, request, task.submit(request))
+
