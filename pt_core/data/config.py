@@ -35,6 +35,8 @@ class DataConfig(Record):
     def _check(self) -> Self:
         if (self.source == "arrays") != (self.path is not None):
             raise ValueError('source "arrays" needs a path, and source "digits" takes none')
+        if self.source == "digits" and self.input_range is not None:
+            raise ValueError('source "digits" has the input_range (0, 1); leave input_range out')
         held_out = self.validation_fraction + self.calibration_fraction + self.test_fraction
         if held_out > 0.9:
             raise ValueError(
