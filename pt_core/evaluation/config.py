@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections import Counter
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
 
 from pt_core.record import Record
+
+Strength = Annotated[float, Field(gt=0)]
 
 
 class EvaluationConfig(Record):
@@ -12,10 +17,20 @@ class EvaluationConfig(Record):
 
     batch_size: int = Field(default=64, ge=1)
     """Samples per inference when scoring."""
-    fgsm_epsilons: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2)
+    fgsm_epsilons: tuple[Strength, ...] = (0.02, 0.05, 0.1, 0.2)
     """FGSM step sizes, in units of the input (for tables: of each column's deviation)."""
-    noise_sigmas: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4)
+    noise_sigmas: tuple[Strength, ...] = (0.05, 0.1, 0.2, 0.4)
     """Standard deviations of Gaussian noise, in the same units."""
+
+    @model_validator(mode="after")
+    def _strengths_differ(self) -> Self:
+        for name in ("fgsm_epsilons", "noise_sigmas"):
+            # Metrics and files are named by the first six digits of a strength.
+            counts = Counter(f"{strength:g}" for strength in getattr(self, name))
+            repeated = [text for text, count in counts.items() if count > 1]
+            if repeated:
+                raise ValueError(f"{name}: {repeated[0]} is given twice (to six digits); leave one out")
+        return self
 
 
 class EfficiencyConfig(Record):
@@ -29,3 +44,5 @@ class EfficiencyConfig(Record):
     """Interleaved rounds; each times the reference and every variant once, in a shuffled order."""
     calls_per_round: int = Field(default=10, ge=1)
     """Calls of one variant in one round."""
+    max_seconds: float = Field(default=60, gt=0)
+    """Rounds stop early, though never before five, once this is spent (half on latency, half on throughput)."""

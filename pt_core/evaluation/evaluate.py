@@ -1,0 +1,129 @@
+"""Evaluate one artifact: accuracy, robustness and memory on the test split, the same for every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from pt_core.artifacts.plugin import Predictor
+from pt_core.bundle import seal, staging
+from pt_core.data.dataset import Samples, load_split
+from pt_core.errors import IntegrityError, NotComparable, StepFailed
+from pt_core.evaluation.accuracy import check_finite, score
+from pt_core.evaluation.attack_bundle import load_point, open_attacks
+from pt_core.evaluation.memory import mark_peak, peak_growth
+from pt_core.evaluation.report import LOGITS, EvaluationInfo, EvaluationReport, RobustnessPoint
+from pt_core.evaluation.requests import EvaluateRequest
+from pt_core.inference.predictor import load_predictor
+from pt_core.isolation import report_progress
+
+
+def evaluate(request: EvaluateRequest) -> EvaluationReport:
+    """Score one artifact in this process, which is to do nothing else.
+
+    ``peak_memory_bytes`` is the growth of this process's peak resident memory from before the artifact's
+    runtime is imported until the last batch is scored: runtime library, weights and activations at the
+    scoring batch size. It holds for this machine and batch size, counts pages of shared libraries, and
+    leaves out what Python, NumPy and scikit-learn held before.
+
+    Raises:
+        NotComparable: artifact, dataset and attacks do not rest on the same samples and labels.
+        IntegrityError: the bytes of the artifact or of the attacks are damaged.
+        StepFailed: the logits have a wrong shape or are not finite.
+    """
+    _check_comparable(request)
+    samples = load_split(request.dataset, "test")
+    before = mark_peak()
+    predictor = load_predictor(request.artifact, device="cpu")
+    logits = _predict(predictor, samples.x, request, where="clean samples")
+    robustness = tuple(_replay(predictor, samples, request))
+    info = EvaluationInfo(
+        artifact_digest=request.artifact.digest,
+        dataset_digest=request.dataset.digest,
+        data_fingerprint=request.dataset.fingerprint,
+        sample_ids_sha256=request.dataset.split("test").ids_sha256,
+        attacks_digest=request.attacks.digest,
+        peak_memory_bytes=peak_growth(before),
+        accuracy=score(logits, samples.y, request.dataset.labels),
+        robustness=robustness,
+        runtime=predictor.runtime(),
+    )
+    return _write(info, logits=logits, samples=samples, store=Path(request.store))
+
+
+def _check_comparable(request: EvaluateRequest) -> None:
+    artifact, dataset, attacks = request.artifact, request.dataset, request.attacks
+    if attacks.dataset_digest != dataset.digest:
+        raise NotComparable(
+            f"evaluate: the attacks perturb dataset {attacks.dataset_digest[:12]}, "
+            f"expected {dataset.digest[:12]}; craft them again"
+        )
+    observed = (artifact.spec.input_shape, artifact.labels)
+    expected = (dataset.input_shape, dataset.labels)
+    if observed != expected:
+        raise NotComparable(
+            "evaluate: the artifact does not fit the dataset",
+            details=[
+                f"artifact: input shape {observed[0]}, {len(observed[1])} labels {observed[1][:5]}",
+                f"dataset: input shape {expected[0]}, {len(expected[1])} labels {expected[1][:5]}",
+            ],
+        )
+    found = open_attacks(Path(attacks.directory)).digest
+    if found != attacks.digest:
+        raise IntegrityError(
+            f"{attacks.directory}: attacks {found[:12]}, expected {attacks.digest[:12]}; craft them again"
+        )
+
+
+def _predict(
+    predictor: Predictor, x: NDArray[np.float32], request: EvaluateRequest, *, where: str
+) -> NDArray[np.float32]:
+    """Return the (N, num_classes) logits of samples that stay on disk but for one batch."""
+    size = request.config.batch_size
+    logits = np.empty((len(x), len(request.dataset.labels)), dtype=np.float32)
+    for start in range(0, len(x), size):
+        batch = np.array(x[start : start + size])
+        found = predictor.logits(batch)
+        expected = (len(batch), logits.shape[1])
+        if found.shape != expected:
+            raise StepFailed(f"evaluate: logits of shape {found.shape} on {where}, expected {expected}")
+        logits[start : start + size] = found
+    check_finite(logits, where=f"evaluate: {where}")
+    return logits
+
+
+def _replay(predictor: Predictor, samples: Samples, request: EvaluateRequest) -> Iterator[RobustnessPoint]:
+    total = len(request.attacks.points)
+    for done, point in enumerate(request.attacks.points, start=1):
+        x = load_point(request.attacks, point)
+        if x.shape != samples.x.shape:
+            raise NotComparable(
+                f"evaluate: {point.file} has shape {x.shape}, the test split {samples.x.shape}"
+            )
+        logits = _predict(predictor, x, request, where=point.file)
+        yield RobustnessPoint(
+            attack=point.attack,
+            strength=point.strength,
+            accuracy=float((logits.argmax(axis=1) == samples.y).mean()),
+            num_samples=len(samples.y),
+        )
+        report_progress(done, total, f"{point.attack} {point.strength:g}")
+
+
+def _write(
+    info: EvaluationInfo, *, logits: NDArray[np.float32], samples: Samples, store: Path
+) -> EvaluationReport:
+    with staging(store) as folder:
+        tensors: dict[str, NDArray[Any]] = {
+            "logits": logits,
+            "targets": np.array(samples.y),
+            "ids": np.array(samples.ids),
+        }
+        save_file(tensors, folder / LOGITS)
+        bundle = seal(folder, name="evaluation", kind="evaluation", info=info)
+    return EvaluationReport.model_validate({**info.model_dump(), **bundle.model_dump()})
