@@ -1,0 +1,77 @@
+"""What a run's tags, parameters, metrics and table say in MLflow; plain values, without MLflow itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics
+from pt_core.decision.result import VariantResult
+from pt_core.reporting.table import ComparisonRow
+
+
+def training_params(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what decided the training: its configuration, the network, the seed."""
+    fixed = {
+        "model": checkpoint.spec.target,
+        "num_parameters": str(checkpoint.num_parameters),
+        "seed": str(checkpoint.seed),
+        "precision": checkpoint.precision,
+        "device": checkpoint.device,
+        "best_epoch": str(checkpoint.epoch),
+    }
+    return {**{f"train.{key}": _text(value) for key, value in checkpoint.config.items()}, **fixed}
+
+
+def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:
+    """Return one epoch's numbers; an undefined one is left out."""
+    values = epoch.model_dump(exclude={"epoch"})
+    return {f"training/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def git_tags(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the commit under MLflow's own tag, which its pages show, and under ours."""
+    commit = checkpoint.environment.git_commit
+    return {"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {}
+
+
+def variant_metrics(variant: VariantResult) -> dict[str, float]:
+    """Return every number of a variant by its slash-prefixed name."""
+    drop = {} if variant.accuracy_drop is None else {"accuracy/drop": variant.accuracy_drop}
+    return {**variant.metrics, **drop}
+
+
+def variant_params(variant: VariantResult) -> dict[str, str]:
+    """Return what a variant is."""
+    artifact = variant.artifact
+    return {
+        "variant": variant.name,
+        "steps": " > ".join(step.name for step in variant.steps) or "reference",
+        "format": artifact.format if artifact else "none",
+        "precision": artifact.precision if artifact else "none",
+    }
+
+
+def variant_tags(parent_run_id: str, variant: VariantResult) -> dict[str, str]:
+    """Return what a variant's run is found by."""
+    return {
+        "mlflow.parentRunId": parent_run_id,
+        "role": "variant",
+        "stage": "evaluate",
+        "variant": variant.name,
+        "state": variant.state,
+        "verdict": variant.verdict.state,
+        "reason": variant.problem or variant.verdict.reason,
+        "artifact_digest": variant.artifact.digest if variant.artifact else "none",
+    }
+
+
+def split_json(rows: Sequence[ComparisonRow]) -> str:
+    """Return the table in pandas' "split" form, which ``mlflow.load_table`` and the dashboard read."""
+    columns = list(ComparisonRow.model_fields)
+    data = [[getattr(row, column) for column in columns] for row in rows]
+    return json.dumps({"columns": columns, "data": data}, allow_nan=False)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
