@@ -1,0 +1,177 @@
+"""The comparison of variants as rows, the one source of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pt_core.decision.result import RunResult, VariantResult
+from pt_core.decision.verdict import State
+from pt_core.errors import NotComparable
+from pt_core.evaluation.report import EvaluationReport
+from pt_core.record import Record
+
+
+_UNDEFINED = "–"  # noqa: RUF001 - an en dash stands for "undefined" in the table
+
+
+class ComparisonRow(Record):
+    """One variant in a table; undefined is ``None``."""
+
+    run: str
+    """Name of the run it belongs to."""
+    variant: str
+    """Name of the variant."""
+    steps: str
+    """Its chain, e.g. "onnx > onnx-int8-static"; empty for the reference."""
+    chosen: bool
+    """Whether it is the run's winner."""
+    accuracy: float | None
+    """Share of clean test samples right, 0 to 1."""
+    accuracy_drop: float | None
+    """Accuracy of the reference minus its own, absolute."""
+    robust_accuracy: float | None
+    """Accuracy under the perturbation of ``robust_metric``."""
+    robust_metric: str | None
+    """Flat name of the middle FGSM epsilon (the lower of two), the same for all rows of a run."""
+    latency_ratio: float | None
+    """Time of one call divided by the reference's; below 1 is faster."""
+    latency_ratio_low: float | None
+    """Lower end of its 95 % interval."""
+    latency_ratio_high: float | None
+    """Upper end."""
+    size_bytes: int | None
+    """Bytes of the files shipped for inference."""
+    peak_memory_bytes: int | None
+    """Growth of the evaluating process's peak memory."""
+    state: State
+    """The verdict."""
+    reason: str
+    """Why, in one sentence."""
+
+
+def comparison_rows(result: RunResult) -> tuple[ComparisonRow, ...]:
+    """Return one row per variant of a run, in its order."""
+    evaluations = [variant.evaluation for variant in result.variants if variant.evaluation]
+    robust_metric = _middle_fgsm(evaluations[0]) if evaluations else None
+    return tuple(_row(variant, result, robust_metric) for variant in result.variants)
+
+
+def compare_runs(results: Sequence[RunResult]) -> tuple[ComparisonRow, ...]:
+    """Return the rows of several runs, one run after the other.
+
+    Raises:
+        NotComparable: the runs do not rest on the same dataset and split; the details name each.
+    """
+    if len({result.dataset.digest for result in results}) > 1:
+        raise NotComparable(
+            "compare: the runs rest on different datasets; compare runs with equal digests",
+            details=[
+                f"{result.run_name}: {result.dataset.source}, digest {result.dataset.digest[:12]}, "
+                f"content {result.dataset.fingerprint[:12]}"
+                for result in results
+            ],
+        )
+    return tuple(row for result in results for row in comparison_rows(result))
+
+
+def to_markdown(rows: Sequence[ComparisonRow]) -> str:
+    """Return a GitHub-flavoured table; the run is a column only where there are several."""
+    several_runs = len({row.run for row in rows}) > 1
+    robust_metrics = {row.robust_metric for row in rows if row.robust_metric}
+    robust = f"Robust ({_short(robust_metrics.pop())})" if len(robust_metrics) == 1 else "Robust"
+    header = [
+        "Variant",
+        "Steps",
+        "Accuracy",
+        "Drop",
+        robust,
+        "Latency ratio",
+        "Size",
+        "Memory",
+        "Verdict",
+        "Reason",
+    ]
+    table = [_cells(row, name_metric=robust == "Robust") for row in rows]
+    if several_runs:
+        header = ["Run", *header]
+        table = [[_text(row.run), *cells] for row, cells in zip(rows, table, strict=True)]
+    numeric = {"Accuracy", "Drop", robust, "Latency ratio", "Size", "Memory"}
+    rule = ["---:" if name in numeric else "---" for name in header]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *table]) + "\n"
+
+
+def human_bytes(size: int | None) -> str:
+    """Return a size in bytes, KiB, MiB or GiB."""
+    if size is None:
+        return _UNDEFINED
+    value, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -> ComparisonRow:
+    evaluation, timing = variant.evaluation, variant.efficiency
+    return ComparisonRow(
+        run=result.run_name,
+        variant=variant.name,
+        steps=" > ".join(step.name for step in variant.steps),
+        chosen=variant.name == result.winner,
+        accuracy=evaluation.accuracy.accuracy if evaluation else None,
+        accuracy_drop=variant.accuracy_drop,
+        robust_accuracy=variant.metrics.get(robust_metric) if robust_metric else None,
+        robust_metric=robust_metric,
+        latency_ratio=timing.latency_ratio if timing else None,
+        latency_ratio_low=timing.latency_ratio_low if timing else None,
+        latency_ratio_high=timing.latency_ratio_high if timing else None,
+        size_bytes=variant.artifact.payload_bytes if variant.artifact else None,
+        peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
+        state=variant.verdict.state,
+        reason=variant.verdict.reason,
+    )
+
+
+def _middle_fgsm(evaluation: EvaluationReport) -> str | None:
+    strengths = sorted(point.strength for point in evaluation.robustness if point.attack == "fgsm")
+    return f"robustness/fgsm_{strengths[(len(strengths) - 1) // 2]:g}" if strengths else None
+
+
+def _cells(row: ComparisonRow, *, name_metric: bool) -> list[str]:
+    name = f"**{_text(row.variant)}**" if row.chosen else _text(row.variant)
+    robust = _number(row.robust_accuracy)
+    if name_metric and row.robust_metric:
+        robust += f" ({_short(row.robust_metric)})"
+    return [
+        name,
+        _text(row.steps) or _UNDEFINED,
+        _number(row.accuracy),
+        _number(row.accuracy_drop),
+        robust,
+        _ratio(row),
+        human_bytes(row.size_bytes),
+        human_bytes(row.peak_memory_bytes),
+        row.state,
+        _text(row.reason),
+    ]
+
+
+def _ratio(row: ComparisonRow) -> str:
+    if row.latency_ratio is None or row.latency_ratio_low is None or row.latency_ratio_high is None:
+        return _UNDEFINED
+    return f"{row.latency_ratio:.2f} ({row.latency_ratio_low:.2f} to {row.latency_ratio_high:.2f})"
+
+
+def _number(value: float | None) -> str:
+    return _UNDEFINED if value is None else f"{value + 0.0:.4f}"
+
+
+def _short(metric: str) -> str:
+    return metric.rpartition("/")[2].replace("_", " ")
+
+
+def _text(text: str) -> str:
+    """Keep a cell in its cell: one line, no bar, no markup."""
+    escaped = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return escaped.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
