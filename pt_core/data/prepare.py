@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pt_core.bundle import seal, staging
 from pt_core.data.arrays import read_arrays
 from pt_core.data.checks import CheckedData, check
-from pt_core.data.config import SPLITS, DataConfig, SplitName
+from pt_core.data.config import SPLITS, SplitName
 from pt_core.data.dataset import Dataset, DatasetInfo, Split
 from pt_core.data.digits import read_digits
 from pt_core.data.requests import PrepareRequest

@@ -29,7 +29,9 @@ def check_target(target: str) -> None:
     defined = _top_level_names(Path(spec.origin))
     if name not in defined:
         near = difflib.get_close_matches(name, defined, n=1)
-        hint = f"did you mean {module}:{near[0]}?" if near else f"it defines {', '.join(sorted(defined)[:10])}"
+        hint = (
+            f"did you mean {module}:{near[0]}?" if near else f"it defines {', '.join(sorted(defined)[:10])}"
+        )
         raise ConfigError(f"model.target: {spec.origin} defines no {name!r}; {hint}")
 
 

@@ -1,0 +1,174 @@
+"""Build a network from its ModelSpec, with the normalisation as its first layer."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from pydantic import JsonValue
+from torch import nn
+
+from pt_core.data.dataset import Dataset, load_split
+from pt_core.errors import ConfigError
+from pt_core.modeling.spec import ModelConfig, ModelSpec
+from pt_core.modeling.target import check_target
+
+
+class Normalized(nn.Module):
+    """A network that takes raw input: (N, *input_shape) float32 -> (N, num_classes) logits."""
+
+    mean: torch.Tensor | None
+    std: torch.Tensor | None
+
+    def __init__(self, network: nn.Module, *, spec: ModelSpec) -> None:
+        """Keep mean and deviation as buffers, shaped to broadcast; without them raw input goes through."""
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", _broadcastable(spec.mean, spec.input_shape))
+        self.register_buffer("std", _broadcastable(spec.std, spec.input_shape))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits of raw inputs."""
+        if self.mean is not None and self.std is not None:
+            x = (x - self.mean) / self.std
+        return cast("torch.Tensor", self.network(x))
+
+
+def complete_spec(config: ModelConfig, dataset: Dataset) -> ModelSpec:
+    """Return the structure of the configured network for this dataset, tried with one forward pass.
+
+    Raises:
+        ConfigError: the function is not there, does not take its arguments, or what it returns does not
+            map two samples to (2, num_classes) finite logits.
+    """
+    function = import_target(config.target)
+    offered: dict[str, JsonValue] = {
+        "input_shape": list(dataset.input_shape),
+        "num_classes": len(dataset.labels),
+    }
+    spec = ModelSpec(
+        target=config.target,
+        arguments=_complete_arguments(function, config, offered),
+        input_shape=dataset.input_shape,
+        num_classes=len(dataset.labels),
+        mean=dataset.mean if config.normalize else None,
+        std=dataset.std if config.normalize else None,
+        input_range=dataset.input_range,
+    )
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(spec)
+    _try(network, spec=spec, batch=torch.tensor(load_split(dataset, "train").x[:2]))
+    return spec
+
+
+def build_network(spec: ModelSpec) -> nn.Module:
+    """Return the network in training mode, its weights as its own code draws them.
+
+    Raises:
+        ConfigError: the code behind the import path is missing or refuses its arguments.
+    """
+    function = import_target(spec.target)
+    try:
+        network = function(**spec.arguments)
+    except (TypeError, ValueError, RuntimeError) as error:
+        shown = ", ".join(f"{name}={value!r}" for name, value in spec.arguments.items())
+        raise ConfigError(f"model: {spec.target}({shown}) raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"model: {spec.target} returned {type(network).__name__}, expected a torch.nn.Module"
+        )
+    lazy = [name for name, value in network.named_parameters() if nn.parameter.is_lazy(value)]
+    if lazy:
+        raise ConfigError(
+            f"model: {spec.target} leaves {lazy[0]} without a shape; give lazy layers their input sizes"
+        )
+    return Normalized(network, spec=spec).train()
+
+
+def import_target(target: str) -> Callable[..., Any]:
+    """Return the function or class behind "module:function".
+
+    Raises:
+        ConfigError: the module or the name is missing, with the nearest name, or the module cannot be imported.
+    """
+    check_target(target)
+    module_name, _, name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(
+            f"model.target: {module_name} cannot be imported: {error}; install what it needs"
+        ) from error
+    if not hasattr(module, name):
+        raise ConfigError(f"model.target: {module_name} defines no {name!r}{_nearest(name, dir(module))}")
+    function = getattr(module, name)
+    if not callable(function):
+        raise ConfigError(
+            f"model.target: {target} is a {type(function).__name__}, expected a function or class"
+        )
+    return cast("Callable[..., Any]", function)
+
+
+def _complete_arguments(
+    function: Callable[..., Any], config: ModelConfig, offered: dict[str, JsonValue]
+) -> dict[str, JsonValue]:
+    parameters = inspect.signature(function).parameters
+    named = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, value in config.arguments.items():
+        if name not in named and not takes_any:
+            valid = ", ".join(named) or "none"
+            raise ConfigError(
+                f"model.arguments.{name}: {config.target} takes no such argument{_nearest(name, named)}; it takes {valid}"
+            )
+        if name in offered and value != offered[name]:
+            raise ConfigError(
+                f"model.arguments.{name}: {value}, but the data has {offered[name]}; leave it out, it is filled in"
+            )
+    arguments = {**{name: offered[name] for name in offered if name in named}, **config.arguments}
+    missing = [name for name in named if name not in arguments and parameters[name].default is inspect._empty]
+    if missing:
+        raise ConfigError(
+            f"model.arguments: {config.target} needs {', '.join(missing)}; set model.arguments.{missing[0]}"
+        )
+    return arguments
+
+
+def _try(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
+    network.eval()
+    try:
+        with torch.inference_mode():
+            logits = network(batch)
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise ConfigError(
+            f"model: {spec.target} failed on a batch of shape {tuple(batch.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConfigError(
+            f"model: {spec.target} returns {kind}, expected one floating-point tensor of logits"
+        )
+    if tuple(logits.shape) != (2, spec.num_classes):
+        raise ConfigError(
+            f"model: {spec.target} maps a batch of 2 to shape {tuple(logits.shape)}, expected "
+            f"(2, {spec.num_classes}): a row of logits for each sample"
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise ConfigError(
+            f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
+        )
+
+
+def _broadcastable(values: tuple[float, ...] | None, input_shape: tuple[int, ...]) -> torch.Tensor | None:
+    if values is None:
+        return None
+    return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), *[1] * (len(input_shape) - 1))
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
