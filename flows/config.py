@@ -38,7 +38,7 @@ class PipelineConfig(Record):
     train: TrainConfig = TrainConfig()
     """How to train it."""
     variants: tuple[Variant, ...] = Field(min_length=1)
-    """What to build from the checkpoint; the reference is always built and judged."""
+    """What to build from the checkpoint; the one without steps is the reference."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """What to measure on every artifact."""
     efficiency: EfficiencyConfig = EfficiencyConfig()
@@ -47,6 +47,14 @@ class PipelineConfig(Record):
     """The limits an artifact must keep."""
     limits: LimitsConfig = LimitsConfig()
     """What one step may take."""
+
+    @model_validator(mode="after")
+    def _reference_is_listed(self) -> Self:
+        if not any(not variant.steps for variant in self.variants):
+            raise ValueError(
+                "variants: the reference is missing, expected one variant without steps; add {name: torch, steps: []}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _gate_metrics_are_measured(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from prefect.futures import PrefectFuture
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, installed_libraries
 from pt_core.record import Record
+
+logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 
@@ -36,7 +39,7 @@ def intact(record: Record) -> bool:
     return not isinstance(record, Bundle) or is_intact(Path(record.directory), record.digest)
 
 
-def settle(task: Task[[Any], R], request: Record, future: PrefectFuture[R]) -> R:
+def settle(task: Task[..., R], request: Record, timeout_s: float, future: PrefectFuture[R]) -> R:
     """Wait for a task and return its record; if it came from the cache and its bytes are damaged, rebuild it.
 
     Raises:
@@ -45,11 +48,15 @@ def settle(task: Task[[Any], R], request: Record, future: PrefectFuture[R]) -> R
     record: R = future.result()
     if intact(record):
         return record
-    rebuild: Task[[Any], R] = task.with_options(refresh_cache=True)
-    return rebuild(request)
+    logger.warning("%s: the cached bytes are gone or damaged, building again", task.name)
+    rebuilt: R = task.with_options(refresh_cache=True).submit(request, timeout_s).result()
+    return rebuilt
 
 
-def run(task: Task[[Any], R], request: Record) -> R:
-    """Submit one cached task, wait for it, and return its record with its bytes checked."""
-    return settle(task, request, task.submit(request))
+def run(task: Task[..., R], request: Record, timeout_s: float) -> R:
+    """Submit one cached task, wait for it, and return its record with its bytes checked.
 
+    Raises:
+        PtCoreError: what the task raised.
+    """
+    return settle(task, request, timeout_s, task.submit(request, timeout_s))

@@ -17,7 +17,7 @@ from tasks.progress import shown
     cache_key_fn=cache_key,
     persist_result=True,
 )
-def prepare(request: PrepareRequest) -> Dataset:
+def prepare(request: PrepareRequest, timeout_s: float) -> Dataset:
     """Load, check and split the samples into a dataset bundle."""
     with shown(f"prepare {request.config.source}"):
-        return run_isolated("pt_core.data.prepare:prepare", request, reply=Dataset, timeout_s=600)
+        return run_isolated("pt_core.data.prepare:prepare", request, reply=Dataset, timeout_s=timeout_s)

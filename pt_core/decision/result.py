@@ -14,8 +14,8 @@ from pt_core.record import Record
 VariantState = Literal["built", "failed", "skipped"]
 
 
-class VariantResult(Record):
-    """One variant, from its chain to its verdict."""
+class MeasuredVariant(Record):
+    """One variant, built and measured but not yet judged."""
 
     name: str
     """Name of the variant."""
@@ -31,6 +31,11 @@ class VariantResult(Record):
     """What was measured on it."""
     efficiency: EfficiencyReport | None
     """How fast it is."""
+
+
+class VariantResult(MeasuredVariant):
+    """One variant, from its chain to its verdict."""
+
     metrics: dict[str, float]
     """Every number by its flat name."""
     accuracy_drop: float | None

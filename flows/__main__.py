@@ -1,0 +1,124 @@
+"""The command line ``pt-pipeline``: typed, and quick to start because each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.output import guarded
+from flows.home import activate
+from flows.load import DEFAULT_CONFIG
+
+app = typer.Typer(
+    name="pt-pipeline",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=(
+        "Train a PyTorch classifier, convert and quantize it, measure every artifact, and let a gate decide "
+        "which one may ship.\n\n"
+        "Start with [bold]pt-pipeline run[/] (the digits example, about a minute), then "
+        "[bold]pt-pipeline init my-project[/] for your own model and data.\n\n"
+        "Exit codes: 0 a variant passed, 1 a stage failed, 2 bad input, 3 the gate refused all."
+    ),
+)
+
+Config = Annotated[
+    Path, typer.Argument(help="YAML configuration; the digits example if left out.", show_default=False)
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=3."),
+]
+HomeFolder = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="PT_PIPELINE_HOME", help="Folder for everything written (.pt-pipeline)."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+@app.command()
+def run(config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False) -> None:
+    """Train, convert, quantize, evaluate, judge and report; what has not changed is taken from the cache."""
+    from flows.cli.run import run as command
+
+    chosen = activate(home)
+    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=False)
+
+
+@app.command()
+def plan(config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False) -> None:
+    """Show the tree of steps: what is cached, what would run, and what this machine cannot build and why."""
+    from flows.cli.plan import plan as command
+
+    chosen = activate(home)
+    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def doctor(home: HomeFolder = None, as_json: Json = False) -> None:
+    """Look at this machine: devices, instruction sets, formats and quantizers, versions, servers."""
+    from flows.cli.doctor import doctor as command
+
+    chosen = activate(home)
+    guarded(lambda: command(chosen, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A checkpoint, artifact or any other bundle directory.")],
+    as_json: Json = False,
+) -> None:
+    """Prove that a bundle is what its manifest says: digests, safe loading, finite weights, golden outputs."""
+    from flows.cli.verify import verify as command
+
+    guarded(lambda: command(path, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Directory of an artifact of any format.")],
+    inputs: Annotated[list[Path], typer.Argument(help="Files: .npy, .npz, .csv, .png or .jpg.")],
+    as_json: Json = False,
+) -> None:
+    """Predict files with one artifact: the label, its probability, and the runners-up."""
+    from flows.cli.predict import predict as command
+
+    guarded(lambda: command(bundle, inputs, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Names of runs; the latest if left out.", show_default=False)
+    ] = None,
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the variants of one run, or of several runs over the same samples."""
+    from flows.cli.compare import compare as command
+
+    chosen = activate(home)
+    guarded(lambda: command(runs or [], chosen, as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="New folder for the project.")],
+    as_json: Json = False,
+) -> None:
+    """Make a starter project with its own network and data file, ready to run."""
+    from flows.cli.init import init as command
+
+    guarded(lambda: command(folder, as_json=as_json), as_json=as_json)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Everything about a run that can be refused before any work, in about a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.config import PipelineConfig
+from flows.home import add_code_path
+from flows.load import load_config
+from pt_core.building.plan import Plan, make_plan
+from pt_core.errors import ConfigError
+from pt_core.modeling.target import check_target
+
+
+def check(path: Path, overrides: tuple[str, ...]) -> tuple[PipelineConfig, Plan]:
+    """Validate the configuration, its chains, the network's import path and the data file.
+
+    Raises:
+        ConfigError: the configuration, the network's import path or the data file.
+        PlanError: a chain of steps.
+    """
+    settings = load_config(path, overrides)
+    plan = make_plan(settings.variants)
+    add_code_path(path.resolve().parent)
+    check_target(settings.model.target)
+    if settings.data.path is not None and not (path.parent / settings.data.path).is_file():
+        raise ConfigError(f"data.path: no file {path.parent / settings.data.path}")
+    return settings, plan

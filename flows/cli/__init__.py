@@ -1,0 +1,1 @@
+"""The commands of pt-pipeline, one file each; heavy libraries are imported when a command runs."""

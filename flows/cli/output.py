@@ -1,0 +1,38 @@
+"""How commands speak: results on standard output, everything else on standard error, exit codes by meaning."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from pt_core.errors import PtCoreError
+
+results = Console(soft_wrap=False)
+messages = Console(stderr=True)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, and nothing else, on standard output."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def fail(error: PtCoreError, *, as_json: bool = False) -> NoReturn:
+    """Say what went wrong in the error's own words and leave with its exit code."""
+    if as_json:
+        print_json({"error": error.to_dict(), "exit_code": error.exit_code})
+    messages.print(f"[bold red]{type(error).__name__}[/]", end=": ")
+    messages.print(str(error), markup=False, highlight=False)
+    raise typer.Exit(error.exit_code)
+
+
+def guarded(action: Callable[[], None], *, as_json: bool) -> None:
+    """Run a command's body; a named failure becomes its message and exit code, never a traceback."""
+    try:
+        action()
+    except PtCoreError as error:
+        fail(error, as_json=as_json)

@@ -1,0 +1,41 @@
+"""pt-pipeline predict: ask one artifact about files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from flows.cli.output import print_json, results
+from pt_core.errors import ConfigError
+from pt_core.inference.requests import PredictRequest, Predictions
+from pt_core.isolation import run_isolated
+
+
+def predict(bundle: Path, inputs: Sequence[Path], *, as_json: bool) -> None:
+    """Predict in a fresh process and print a table or JSON.
+
+    Raises:
+        ConfigError: a path does not exist.
+        DataError: an input does not fit the network.
+        IntegrityError: the bundle is not what its manifest says.
+    """
+    missing = [str(path) for path in (bundle, *inputs) if not path.exists()]
+    if missing:
+        raise ConfigError(f"no such file or directory: {', '.join(missing)}")
+    request = PredictRequest(
+        bundle=str(bundle.resolve()), inputs=tuple(str(path.resolve()) for path in inputs)
+    )
+    answer = run_isolated("pt_core.inference.predict:predict", request, reply=Predictions, timeout_s=600)
+    if as_json:
+        print_json(answer.model_dump(mode="json"))
+        return
+    table = Table("input", "row", "label", "probability", "then")
+    for found in answer.predictions:
+        ranked = sorted(zip(found.probabilities, answer.labels, strict=True), reverse=True)[1:3]
+        others = ", ".join(f"{label} {probability:.3f}" for probability, label in ranked)
+        table.add_row(
+            Path(found.input).name, str(found.index), found.label, f"{found.probability:.4f}", others
+        )
+    results.print(table)

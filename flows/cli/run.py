@@ -1,0 +1,57 @@
+"""pt-pipeline run: the main job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.panel import Panel
+
+from flows.cli.display import terminal_display
+from flows.cli.output import messages, print_json, results
+from flows.cli.table import variants_table
+from flows.document import run_document
+from flows.home import Home
+from pt_core.decision.compare import comparison_rows
+from pt_core.decision.result import RunResult
+from pt_core.errors import GateRefused
+
+
+def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
+    """Run the flow with progress on the terminal, then print the table or the JSON document.
+
+    Raises:
+        GateRefused: no variant passed; the result was printed all the same.
+        PtCoreError: bad input, or a stage failed.
+    """
+    # The configuration is checked before Prefect is imported: a typo costs a second.
+    from flows.check import check
+
+    settings, _ = check(config, overrides)
+    from flows.lifecycle import lifecycle
+    from tasks.progress import use_display
+
+    name = f"{settings.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    messages.print(f"[bold]{name}[/]  [dim]home {home.root}[/]")
+    named = lifecycle.with_options(flow_run_name=name)
+    refused: GateRefused | None = None
+    with terminal_display(messages) as display, use_display(display):
+        try:
+            named(str(config), overrides)
+        except GateRefused as error:
+            refused = error
+    show(home.runs / name, exit_code=refused.exit_code if refused else 0, as_json=as_json)
+    if refused:
+        raise refused
+
+
+def show(folder: Path, *, exit_code: int, as_json: bool) -> None:
+    """Print the stored result of a run."""
+    result = RunResult.from_json((folder / "run.json").read_bytes())
+    if as_json:
+        print_json(run_document(result, folder=folder, exit_code=exit_code))
+        return
+    results.print(variants_table(comparison_rows(result), title=result.run_name))
+    lines = [result.sentence, "", f"report   {folder / 'report.html'}"]
+    lines += [f"{link.name}   {link.url}" for link in result.links]
+    results.print(Panel("\n".join(lines), title="verdict", border_style="green" if exit_code == 0 else "red"))

@@ -1,0 +1,172 @@
+"""The main job as one Prefect flow: train, verify, build every variant, measure, judge, report."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.check import check
+from flows.config import PipelineConfig
+from flows.home import Home, activate
+from flows.load import DEFAULT_CONFIG
+from flows.variants import build_tree, evaluate_all, measured_variants, time_all
+from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.building.build import StepRequest, checkpoint_source
+from pt_core.building.plan import Plan
+from pt_core.bundle import hash_file, sweep
+from pt_core.data.dataset import Dataset
+from pt_core.data.requests import PrepareRequest
+from pt_core.decision.result import Link, MeasuredVariant, RunResult
+from pt_core.decision.select import select
+from pt_core.environment import code_digest, describe_environment, num_cpus
+from pt_core.errors import GateRefused
+from pt_core.evaluation.requests import AttackRequest
+from pt_core.inference.requests import VerifyRequest
+from pt_core.training.requests import TrainRequest
+from tasks.attack import attack
+from tasks.caching import run, settle
+from tasks.convert import convert
+from tasks.data import prepare
+from tasks.gate import gate
+from tasks.publish import publish
+from tasks.report import report
+from tasks.track import track_finish, track_result, track_start, track_training
+from tasks.tracking import TrackedRun, links
+from tasks.train import train
+from tasks.verify import verify
+
+
+@flow(name="lifecycle", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
+def lifecycle(config: str = str(DEFAULT_CONFIG), overrides: tuple[str, ...] = ()) -> RunResult:
+    """Train a classifier, convert and quantize it, measure and judge every artifact, and report.
+
+    Args:
+        config: path of the YAML configuration.
+        overrides: changes to it, each "name.name=value".
+
+    Raises:
+        GateRefused: no variant passed; everything is logged and reported all the same.
+        PtCoreError: bad input, or a stage that all variants rest on failed.
+    """
+    path, home = Path(config).resolve(), activate(None)
+    settings, plan = check(path, overrides)
+    sweep(Path(home.store))
+    opening = track_start.submit(
+        home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(path)
+    )
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    status = "FAILED"
+    try:
+        dataset, checkpoint, reference = train_and_verify(settings, path.parent, home)
+        tracked = opening.result()
+        track_training.submit(tracked, checkpoint, dataset).result()
+        variants, base = build_and_measure(settings, plan, reference, dataset, home)
+        judged = tuple(gate(variant, base, settings.gate) for variant in variants)
+        winner, why = select(judged)
+        result = RunResult(
+            run_name=str(flow_run.name),
+            pipeline=settings.name,
+            started_at=started_at,
+            seed=settings.seed,
+            reference=base.name,
+            dataset=dataset,
+            checkpoint=checkpoint,
+            variants=judged,
+            winner=winner,
+            winner_reason=why,
+            prefect_flow_run_id=str(flow_run.id),
+            mlflow_run_id=tracked.run_id,
+            links=_links(tracked),
+            reproduce=_reproduce(path, overrides),
+        )
+        files = report(result, str(home.runs / result.run_name))
+        track_result(tracked, result, files.files)
+        publish(result)
+        status = "FINISHED" if winner else "FAILED"
+    finally:
+        track_finish(opening.result(), status)
+    if winner is None:
+        raise GateRefused(result.sentence, details=[f"{v.name}: {v.verdict.reason}" for v in judged])
+    return result
+
+
+def train_and_verify(
+    settings: PipelineConfig, base_dir: Path, home: Home
+) -> tuple[Dataset, Checkpoint, Artifact]:
+    """Prepare the samples, train, verify the checkpoint, and make the reference artifact from it."""
+    data_file = base_dir / settings.data.path if settings.data.path else None
+    limit_s = settings.limits.step_timeout_s
+    preparation = PrepareRequest(
+        config=settings.data,
+        seed=settings.seed,
+        base_dir=str(base_dir),
+        source_sha256=hash_file(data_file) if data_file else None,
+        store=home.store,
+    )
+    dataset = run(prepare, preparation, limit_s)
+    training = TrainRequest(
+        dataset=dataset,
+        model=settings.model,
+        code_sha256=code_digest(settings.model.target),
+        config=settings.train,
+        seed=settings.seed,
+        store=home.store,
+    )
+    checkpoint = run(train, training, settings.limits.train_timeout_s)
+    run(verify, VerifyRequest(directory=checkpoint.directory, expected_digest=checkpoint.digest), limit_s)
+    root = StepRequest(
+        source=checkpoint_source(checkpoint),
+        reference=None,
+        step=Step(name="torch"),
+        dataset=dataset,
+        store=home.store,
+    )
+    return dataset, checkpoint, run(convert, root, limit_s)
+
+
+def build_and_measure(
+    settings: PipelineConfig, plan: Plan, reference: Artifact, dataset: Dataset, home: Home
+) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant]:
+    """Build, evaluate and time every variant; return them and the reference."""
+    limit_s = settings.limits.step_timeout_s
+    crafting = AttackRequest(
+        reference=reference,
+        dataset=dataset,
+        config=settings.evaluation,
+        seed=settings.seed,
+        store=home.store,
+    )
+    crafted = attack.submit(crafting, limit_s)
+    built = build_tree(plan, reference=reference, dataset=dataset, home=home, timeout_s=limit_s)
+    attacks = settle(attack, crafting, limit_s, crafted)
+    reports = evaluate_all(built, attacks=attacks, dataset=dataset, config=settings, home=home)
+    timings = time_all(built, reports=reports, reference=reference, dataset=dataset, config=settings)
+    measured = measured_variants(settings, plan, built=built, reports=reports, timings=timings)
+    return measured, next(variant for variant in measured if not variant.steps)
+
+
+def _tags(path: Path) -> dict[str, str]:
+    environment = describe_environment()
+    return {
+        "git_commit": environment.git_commit or "unknown",
+        "prefect_flow_run_id": str(flow_run.id),
+        "config": path.name,
+    }
+
+
+def _links(tracked: TrackedRun) -> tuple[Link, ...]:
+    found = [Link(name=name, url=url) for name, url in links(tracked).items()]
+    ui = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    if ui:
+        found.append(Link(name="Prefect flow run", url=f"{ui}/v2/runs/flow-run/{flow_run.id}"))
+    return tuple(found)
+
+
+def _reproduce(path: Path, overrides: tuple[str, ...]) -> str:
+    return " ".join(["pt-pipeline", "run", str(path), *(f"--set {override}" for override in overrides)])

@@ -1,0 +1,153 @@
+"""Build and measure the tree of variants: level by level, a broken branch never taking another with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flows.config import PipelineConfig
+from flows.home import Home
+from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.building.build import StepRequest
+from pt_core.building.plan import Plan, PlanNode
+from pt_core.data.dataset import Dataset
+from pt_core.decision.result import MeasuredVariant, VariantState
+from pt_core.errors import PtCoreError, StepUnavailable
+from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
+from pt_core.evaluation.requests import Attacks, EfficiencyRequest, EvaluateRequest
+from tasks.caching import settle
+from tasks.convert import convert
+from tasks.efficiency import efficiency
+from tasks.evaluate import evaluate
+from tasks.quantize import quantize
+
+Built = dict[str, Artifact | PtCoreError]
+"""What each node of the plan became."""
+
+_TASKS = {"convert": convert, "quantize": quantize}
+
+
+def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home, timeout_s: float) -> Built:
+    """Run every step of the plan below the root; steps of one level run side by side."""
+    built: Built = {plan.nodes[0].key: reference}
+    for level in plan.levels()[1:]:
+        submitted = []
+        for node in level:
+            source = built[node.parent or plan.nodes[0].key]
+            blocker = _blocker(node, source)
+            if blocker or isinstance(source, PtCoreError):
+                built[node.key] = blocker or StepUnavailable(str(source))
+                continue
+            request = StepRequest(
+                source=source, reference=reference, step=node.step, dataset=dataset, store=home.store
+            )
+            task = _TASKS[node.kind]
+            submitted.append((node, task, request, task.submit(request, timeout_s)))
+        for node, task, request, future in submitted:
+            try:
+                built[node.key] = settle(task, request, timeout_s, future)
+            except PtCoreError as error:
+                built[node.key] = error
+    return built
+
+
+def _blocker(node: PlanNode, source: Artifact | PtCoreError) -> PtCoreError | None:
+    if node.unavailable:
+        return StepUnavailable(node.unavailable)
+    if isinstance(source, PtCoreError):
+        return type(source)(f"{node.parent}, which it is built from: {source.message}", details=source.details)
+    return None
+
+
+def evaluate_all(
+    built: Mapping[str, Artifact | PtCoreError],
+    *,
+    attacks: Attacks,
+    dataset: Dataset,
+    config: PipelineConfig,
+    home: Home,
+) -> dict[str, EvaluationReport | PtCoreError]:
+    """Evaluate every artifact on the same samples, side by side; keyed by artifact digest."""
+    timeout_s = config.limits.step_timeout_s
+    artifacts = {a.digest: a for a in built.values() if isinstance(a, Artifact)}
+    requests = {
+        digest: EvaluateRequest(
+            artifact=artifact, dataset=dataset, attacks=attacks, config=config.evaluation, store=home.store
+        )
+        for digest, artifact in artifacts.items()
+    }
+    futures = {digest: evaluate.submit(request, timeout_s) for digest, request in requests.items()}
+    reports: dict[str, EvaluationReport | PtCoreError] = {}
+    for digest, future in futures.items():
+        try:
+            reports[digest] = settle(evaluate, requests[digest], timeout_s, future)
+        except PtCoreError as error:
+            reports[digest] = error
+    return reports
+
+
+def time_all(
+    built: Mapping[str, Artifact | PtCoreError],
+    *,
+    reports: Mapping[str, EvaluationReport | PtCoreError],
+    reference: Artifact,
+    dataset: Dataset,
+    config: PipelineConfig,
+) -> dict[str, EfficiencyReport]:
+    """Time every artifact that could be evaluated, with nothing else running; keyed by artifact digest."""
+    timed = {
+        artifact.digest: artifact
+        for artifact in built.values()
+        if isinstance(artifact, Artifact) and isinstance(reports.get(artifact.digest), EvaluationReport)
+    }
+    others = tuple(artifact for digest, artifact in timed.items() if digest != reference.digest)
+    request = EfficiencyRequest(
+        reference=reference, artifacts=others, dataset=dataset, config=config.efficiency
+    )
+    try:
+        measured = efficiency(request, config.limits.step_timeout_s)
+    except PtCoreError:
+        return {}
+    return {report.artifact_digest: report for report in measured}
+
+
+def measured_variants(
+    config: PipelineConfig,
+    plan: Plan,
+    *,
+    built: Mapping[str, Artifact | PtCoreError],
+    reports: Mapping[str, EvaluationReport | PtCoreError],
+    timings: Mapping[str, EfficiencyReport],
+) -> tuple[MeasuredVariant, ...]:
+    """Gather what is known of each variant, in the order of the configuration."""
+    node_of = {variant.name: variant.node for variant in plan.variants}
+    return tuple(
+        _measured(variant.name, variant.steps, built[node_of[variant.name]], reports, timings)
+        for variant in config.variants
+    )
+
+
+def _measured(
+    name: str,
+    steps: tuple[Step, ...],
+    outcome: Artifact | PtCoreError,
+    reports: Mapping[str, EvaluationReport | PtCoreError],
+    timings: Mapping[str, EfficiencyReport],
+) -> MeasuredVariant:
+    artifact = outcome if isinstance(outcome, Artifact) else None
+    report = reports.get(artifact.digest) if artifact else None
+    problem = next((error for error in (outcome, report) if isinstance(error, PtCoreError)), None)
+    return MeasuredVariant(
+        name=name,
+        steps=steps,
+        state=_state(problem),
+        problem=str(problem) if problem else None,
+        artifact=artifact,
+        evaluation=report if isinstance(report, EvaluationReport) else None,
+        efficiency=timings.get(artifact.digest) if artifact else None,
+    )
+
+
+def _state(problem: PtCoreError | None) -> VariantState:
+    if problem is None:
+        return "built"
+    return "skipped" if isinstance(problem, StepUnavailable) else "failed"

@@ -1,0 +1,22 @@
+"""Task convert: one conversion step, from an artifact to an artifact."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from pt_core.artifacts.artifact import Artifact
+from pt_core.building.build import StepRequest, run_step
+from tasks.caching import cache_key
+from tasks.progress import shown
+
+
+@task(
+    name="convert",
+    task_run_name="convert to {request.step.name}",
+    cache_key_fn=cache_key,
+    persist_result=True,
+)
+def convert(request: StepRequest, timeout_s: float) -> Artifact:
+    """Convert, reload in a fresh process, and compare with the reference at every batch size."""
+    with shown(f"convert to {request.step.name}"):
+        return run_step(request, timeout_s=timeout_s)

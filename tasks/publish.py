@@ -1,0 +1,68 @@
+"""Task publish: what Prefect's own pages show of a run: the comparison, the gate with its tree, the link to MLflow."""
+
+from __future__ import annotations
+
+import re
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pt_core.decision.compare import comparison_rows
+from pt_core.decision.result import RunResult, VariantResult
+
+_COLOURS = {"pass": "#1b7f4d", "fail": "#b3261e", "insufficient": "#b26a00", "not measured": "#6b7280"}
+
+
+@task(name="publish", task_run_name="publish to Prefect", cache_policy=NO_CACHE)
+def publish(result: RunResult) -> None:
+    """Create the Prefect artifacts of a run."""
+    key = result.pipeline
+    rows = [row.model_dump(mode="json") for row in comparison_rows(result)]
+    create_table_artifact(table=rows, key=f"{key}-comparison", description=result.sentence)
+    create_markdown_artifact(
+        markdown=gate_report(result), key=f"{key}-gate", description="Every rule on every variant"
+    )
+    for link in result.links:
+        name = re.sub(r"[^a-z0-9]+", "-", link.name.lower()).strip("-")
+        create_link_artifact(link=link.url, link_text=link.name, key=f"{key}-{name}", description=link.name)
+
+
+def gate_report(result: RunResult) -> str:
+    """Return the gate as Markdown: the outcome, the tree as a mermaid diagram, every rule of every variant."""
+    return "\n".join([f"# {_escape(result.sentence)}", "", *_tree(result), "", *_rules(result), ""])
+
+
+def _tree(result: RunResult) -> list[str]:
+    lines = ["```mermaid", "graph LR", '  n0["checkpoint"]']
+    known = {(): "n0"}
+    for variant in result.variants:
+        chain: tuple[str, ...] = ()
+        for name in ("torch", *(step.name for step in variant.steps)):
+            parent, chain = known[chain], (*chain, name)
+            if chain not in known:
+                known[chain] = f"n{len(known)}"
+                lines.append(f'  {parent} --> {known[chain]}["{name}"]')
+        lines.append(
+            f"  style {known[chain]} fill:{_COLOURS[variant.verdict.state]},color:#ffffff,stroke:#00000000"
+        )
+    return [*lines, "```"]
+
+
+def _rules(result: RunResult) -> list[str]:
+    lines = ["| variant | verdict | reason |", "|--|--|--|"]
+    lines += [f"| {v.name} | **{v.verdict.state}** | {_escape(v.verdict.reason)} |" for v in result.variants]
+    lines += ["", "| variant | metric | rule | limit | observed | state |", "|--|--|--|--|--|--|"]
+    return [*lines, *(row for variant in result.variants for row in _check_rows(variant))]
+
+
+def _check_rows(variant: VariantResult) -> list[str]:
+    return [
+        f"| {variant.name} | {check.metric} | {check.rule} | {check.limit:g} "
+        f"| {'-' if check.observed is None else format(check.observed, '.4f')} | {check.state} |"
+        for check in variant.verdict.checks
+    ]
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
