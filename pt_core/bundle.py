@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from pt_core.errors import IntegrityError
 from pt_core.record import Record
@@ -22,6 +23,9 @@ SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 16 * 2**20
 """A manifest is read whole before anything is trusted, so its size is bounded."""
 
+MAX_FILES = 100_000
+"""Bound on the files of one bundle."""
+
 _STAGING_PREFIX = ".staging-"
 
 BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation"]
@@ -30,12 +34,21 @@ BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation
 class FileEntry(Record):
     """One file of a bundle."""
 
-    path: str
+    path: str = Field(min_length=1, max_length=4096)
     """Path inside the bundle, with forward slashes."""
-    sha256: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """SHA-256 of its bytes, 64 hex digits."""
-    size_bytes: int
+    size_bytes: int = Field(ge=0)
     """Its length."""
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        pure = PurePosixPath(path)
+        odd = any(character in path for character in "\0\\\n\r")
+        if pure.is_absolute() or ".." in pure.parts or pure.as_posix() != path or odd:
+            raise ValueError(f"{path!r} is no plain path inside the bundle")
+        return path
 
 
 class Manifest(Record):
@@ -45,10 +58,20 @@ class Manifest(Record):
     """Version of this layout."""
     kind: BundleKind
     """What the bundle is."""
-    files: tuple[FileEntry, ...]
+    files: tuple[FileEntry, ...] = Field(max_length=MAX_FILES)
     """Every file but the manifest itself, sorted by path."""
     info: dict[str, JsonValue]
     """The record that describes the content."""
+    checksum: str
+    """SHA-256 of this manifest's canonical JSON with an empty checksum: shows damage to the manifest itself.
+
+    It is no protection against someone who writes a new one; comparing :attr:`Bundle.digest` with the digest
+    on record is.
+    """
+
+    def computed_checksum(self) -> str:
+        """Return what the checksum must be."""
+        return self.model_copy(update={"checksum": ""}).content_digest()
 
 
 class Bundle(Record):
@@ -68,10 +91,14 @@ def staging(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     folder = parent / f"{_STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
+    # The lock goes with its process however that ends; unlike the process id it holds across containers.
+    lock = os.open(folder, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def seal(folder: Path, *, name: str, kind: BundleKind, info: Record) -> Bundle:
@@ -82,41 +109,24 @@ def seal(folder: Path, *, name: str, kind: BundleKind, info: Record) -> Bundle:
     with the same bytes is kept; one whose bytes were damaged is set aside first.
 
     Raises:
+        IntegrityError: the folder holds a link, a special file, or a file of the manifest's own name.
         OSError: the disk refused a write; nothing exists under the final name.
     """
-    entries = tuple(_entry(folder, path) for path in _files(folder))
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        kind=kind,
-        files=entries,
-        info=info.model_dump(mode="json"),
-    )
-    text = manifest.to_json()
+    manifest, text = _build_manifest(folder, kind, info)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    for entry in entries:
+    for entry in manifest.files:
         _fsync(folder / entry.path)
     (folder / MANIFEST).write_text(text)
     _fsync(folder / MANIFEST)
     for directory in [path for path in folder.rglob("*") if path.is_dir()]:
         _fsync(directory)
     _fsync(folder)
-
     destination = folder.parent / f"{name}-{digest[:12]}"
-    if destination.exists() and not is_intact(destination, digest):
-        set_aside(destination)
-    # Two writers of the same content may race: the loser's rename fails on the winner's equal bytes.
-    try:
-        folder.rename(destination)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    if not is_intact(destination, digest):
-        raise IntegrityError(f"{destination}: could not be published from {folder}")
-    _fsync(destination.parent)
+    _publish(folder, destination, digest)
     return Bundle(
         directory=str(destination.resolve()),
         digest=digest,
-        size_bytes=sum(entry.size_bytes for entry in entries),
+        size_bytes=sum(entry.size_bytes for entry in manifest.files),
     )
 
 
@@ -140,6 +150,22 @@ def open_bundle(directory: Path, *, kind: BundleKind | None = None) -> tuple[Bun
     return Bundle(directory=str(directory.resolve()), digest=digest, size_bytes=size), manifest
 
 
+B = TypeVar("B", bound=Bundle)
+
+
+def read_info(bundle: Bundle, manifest: Manifest, record: type[B]) -> B:
+    """Return a bundle as the record that its manifest's description was made from.
+
+    Raises:
+        IntegrityError: the description does not fit that record; the message names the field.
+    """
+    try:
+        return record.model_validate({**manifest.info, **bundle.model_dump()})
+    except ValidationError as error:
+        where = f"{bundle.directory}/{MANIFEST}"
+        raise IntegrityError(f"{where}: describes no {record.__name__}: {_first_problem(error)}") from error
+
+
 def is_intact(directory: Path, digest: str) -> bool:
     """Return whether a bundle with this digest is there and every byte of it matches."""
     try:
@@ -160,8 +186,7 @@ def sweep(parent: Path) -> int:
     """Remove staging directories whose writer is gone; return how many."""
     removed = 0
     for folder in parent.glob(f"{_STAGING_PREFIX}*"):
-        writer = folder.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
-        if not (writer.isdigit() and Path(f"/proc/{writer}").exists()):
+        if not _has_writer(folder):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
@@ -183,13 +208,14 @@ def _read_manifest(directory: Path) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.from_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise IntegrityError(f"{path}: not a valid manifest: {where}: {first['msg']}") from error
+        raise IntegrityError(f"{path}: not a valid manifest: {_first_problem(error)}") from error
     if manifest.schema_version != SCHEMA_VERSION:
         raise IntegrityError(
             f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}"
         )
+    # Comparing the bytes too leaves no two spellings of one manifest, hence of one digest.
+    if manifest.checksum != manifest.computed_checksum() or content != manifest.to_json().encode():
+        raise IntegrityError(f"{path}: damaged, its own checksum does not match; restore it from a copy")
     return manifest, hashlib.sha256(content).hexdigest()
 
 
@@ -224,8 +250,63 @@ def _compare_file(path: Path, entry: FileEntry) -> str | None:
     return None
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _build_manifest(folder: Path, kind: BundleKind, info: Record) -> tuple[Manifest, str]:
+    content = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    odd = [path for path in content if path.is_symlink() or not path.is_file() or path == folder / MANIFEST]
+    if odd:
+        raise IntegrityError(
+            f"{folder}: only plain files can be sealed, and {MANIFEST} is a reserved name",
+            details=[path.relative_to(folder).as_posix() for path in odd],
+        )
+    try:
+        draft = Manifest(
+            schema_version=SCHEMA_VERSION,
+            kind=kind,
+            files=tuple(_entry(folder, path) for path in content),
+            info=info.model_dump(mode="json"),
+            checksum="",
+        )
+    except ValidationError as error:
+        raise IntegrityError(f"{folder}: cannot be sealed: {_first_problem(error)}") from error
+    manifest = draft.model_copy(update={"checksum": draft.computed_checksum()})
+    return manifest, manifest.to_json()
+
+
+def _publish(folder: Path, destination: Path, digest: str) -> None:
+    if destination.exists() and not is_intact(destination, digest):
+        set_aside(destination)
+    # Two writers of the same content may race: the loser's rename fails on the winner's equal bytes.
+    try:
+        folder.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    if not is_intact(destination, digest):
+        raise IntegrityError(f"{destination}: could not be published from {folder}")
+    _fsync(destination.parent)
+
+
+def _has_writer(folder: Path) -> bool:
+    writer = folder.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
+    if writer.isdigit() and Path(f"/proc/{writer}").exists():
+        return True
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
 def _entry(folder: Path, path: Path) -> FileEntry:

@@ -1,4 +1,4 @@
-"""Checkpoint: the immutable directory that training leaves; written here, and read here only."""
+"""Checkpoint: what is known about the immutable directory that training leaves."""
 
 from __future__ import annotations
 

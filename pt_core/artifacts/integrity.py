@@ -1,0 +1,88 @@
+"""IntegrityReport: what was checked on a bundle, and the replay of its golden outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pt_core.artifacts.tensors import read_golden
+from pt_core.bundle import Bundle, BundleKind, Manifest
+from pt_core.errors import IntegrityError
+from pt_core.record import Record
+
+GOLDEN_RELATIVE_TOLERANCE = 1e-4
+"""Greatest difference of a replayed FP32 logit, as a share of the greatest absolute golden logit."""
+
+
+class IntegrityReport(Record):
+    """A bundle that passed every check."""
+
+    kind: BundleKind
+    """What the bundle is."""
+    directory: str
+    """Where it is."""
+    digest: str
+    """SHA-256 of its manifest."""
+    num_files: int
+    """Files checked, the manifest left out."""
+    size_bytes: int
+    """Their size together."""
+    checks: tuple[str, ...]
+    """What was checked, one short sentence each."""
+    golden_max_abs_error: float | None
+    """Greatest absolute difference of a replayed golden logit; undefined for a bundle without outputs."""
+
+
+def report_bytes(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
+    """Report a bundle of which the bytes, and nothing else, were checked."""
+    num_files = len(manifest.files)
+    return IntegrityReport(
+        kind=manifest.kind,
+        directory=bundle.directory,
+        digest=bundle.digest,
+        num_files=num_files,
+        size_bytes=bundle.size_bytes,
+        checks=(
+            f"The size and SHA-256 of {num_files} files ({bundle.size_bytes} bytes) match the manifest.",
+        ),
+        golden_max_abs_error=None,
+    )
+
+
+def replay_golden(
+    bundle: Bundle,
+    logits_of: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    *,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    relative_tolerance: float = GOLDEN_RELATIVE_TOLERANCE,
+) -> tuple[float, tuple[str, ...]]:
+    """Run a bundle's golden inputs again; return the greatest absolute error and what was checked.
+
+    Raises:
+        IntegrityError: the golden file, the shape of the output or its values are not as they should be.
+    """
+    inputs, expected = read_golden(bundle)
+    where = bundle.directory
+    if inputs.shape[1:] != input_shape:
+        raise IntegrityError(f"{where}: golden inputs are {inputs.shape[1:]}, the model takes {input_shape}")
+    logits = logits_of(inputs)
+    shape = (len(inputs), num_classes)
+    if logits.shape != shape or expected.shape != shape:
+        raise IntegrityError(
+            f"{where}: the model gives {logits.shape} and its golden logits are {expected.shape}, expected {shape}"
+        )
+    error = float(np.abs(logits.astype(np.float64) - expected).max())
+    limit = relative_tolerance * float(np.abs(expected).max())
+    # Written so that a NaN error is refused.
+    if not error <= limit:
+        raise IntegrityError(
+            f"{where}: golden outputs differ by {error:.3g}, at most {limit:.3g} is allowed; "
+            "the weights, the model's code or the runtime are not those that wrote it"
+        )
+    return error, (
+        f"Outputs of {len(inputs)} samples have the shape {shape}.",
+        f"Golden outputs were replayed within {error:.2g} (limit {limit:.2g}).",
+    )
