@@ -15,8 +15,10 @@ from torch import nn
 from pt_core.artifacts.checkpoint_files import load_network
 from pt_core.bundle import seal, staging
 from pt_core.data.dataset import Dataset, Samples, load_split
+from pt_core.errors import StepFailed
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.requests import AttackInfo, AttackPoint, AttackRequest, Attacks
+from pt_core.inference.predictor import check_digest
 from pt_core.isolation import report_progress
 
 
@@ -34,7 +36,9 @@ def craft(request: AttackRequest) -> Attacks:
 
     Raises:
         IntegrityError: the reference's bytes are damaged.
+        StepFailed: its gradient is not finite.
     """
+    check_digest(request.reference)
     network = load_network(request.reference, request.reference.spec)
     samples = load_split(request.dataset, "test")
     points = attack_points(request.config)
@@ -81,6 +85,9 @@ def fgsm(
         targets: (B,) int64.
         epsilons: strengths in units of ``bounds.scale``.
         bounds: scale and range.
+
+    Raises:
+        StepFailed: the gradient is not finite, so it has no direction.
     """
     inputs = torch.from_numpy(np.array(x)).requires_grad_()
     true = torch.from_numpy(np.array(targets))[:, None]
@@ -89,6 +96,10 @@ def fgsm(
         others = logits.scatter(1, true, -torch.inf)
         loss = (others.logsumexp(dim=1) - logits.gather(1, true).squeeze(1)).sum()
         (gradient,) = torch.autograd.grad(loss, inputs)
+    if not gradient.isfinite().all():
+        raise StepFailed(
+            "attacks: the reference's gradient is not finite; train it again with a lower learning rate"
+        )
     direction = gradient.sign().numpy() * bounds.scale
     return [_clip(x + np.float32(epsilon) * direction, bounds) for epsilon in epsilons]
 
