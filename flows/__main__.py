@@ -40,7 +40,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 @app.command()
-def run(config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False) -> None:
+def run(
+    config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False
+) -> None:
     """Train, convert, quantize, evaluate, judge and report; what has not changed is taken from the cache."""
     from flows.cli.run import run as command
 
@@ -49,7 +51,9 @@ def run(config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder
 
 
 @app.command()
-def plan(config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False) -> None:
+def plan(
+    config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False
+) -> None:
     """Show the tree of steps: what is cached, what would run, and what this machine cannot build and why."""
     from flows.cli.plan import plan as command
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
+from pt_core.building.plan import Variant
 from pydantic import Field, model_validator
 
-from pt_core.building.plan import Variant
 from pt_core.data.config import DataConfig
 from pt_core.decision.config import GateConfig
 from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig
@@ -73,7 +73,9 @@ def known_metrics(config: PipelineConfig) -> set[str]:
     """Return the flat names of all metrics that a run of this configuration can measure."""
     from pt_core.evaluation.report import AccuracyReport, EfficiencyReport
 
-    accuracy = {f"accuracy/{n}" for n in AccuracyReport.model_fields if n not in ("per_class", "confusion_matrix")}
+    accuracy = {
+        f"accuracy/{n}" for n in AccuracyReport.model_fields if n not in ("per_class", "confusion_matrix")
+    }
     efficiency = {f"efficiency/{n}" for n in EfficiencyReport.model_fields if n != "artifact_digest"}
     fgsm = {f"robustness/fgsm_{e:g}" for e in config.evaluation.fgsm_epsilons}
     noise = {f"robustness/gaussian-noise_{s:g}" for s in config.evaluation.noise_sigmas}

@@ -58,7 +58,9 @@ def diagnose(home: Home) -> tuple[Finding, ...]:
 def _machine(home: Home) -> Iterator[Finding]:
     here = describe_environment()
     yield Finding(section="machine", name="Python", state="ok", detail=f"{here.python} on {here.platform}")
-    yield Finding(section="machine", name="processor", state="ok", detail=f"{here.cpu_model}, {here.num_cpus} cores")
+    yield Finding(
+        section="machine", name="processor", state="ok", detail=f"{here.cpu_model}, {here.num_cpus} cores"
+    )
     present = cpu_capabilities()
     for name in CPU_CAPABILITIES:
         yield Finding(
@@ -71,7 +73,9 @@ def _machine(home: Home) -> Iterator[Finding]:
 
 
 def _devices() -> tuple[Finding, ...]:
-    return run_isolated("flows.diagnose:ask_torch", DevicesRequest(), reply=DevicesReply, timeout_s=120).findings
+    return run_isolated(
+        "flows.diagnose:ask_torch", DevicesRequest(), reply=DevicesReply, timeout_s=120
+    ).findings
 
 
 def ask_torch(request: DevicesRequest) -> DevicesReply:
@@ -116,7 +120,10 @@ def _versions() -> Iterator[Finding]:
         if version and name in broken and Version(version) >= broken[name][0]:
             state, detail = "conflict", f"{version}: {broken[name][1]}"
         if version and name in floors and Version(version) < floors[name]:
-            state, detail = "conflict", f"{version}: has a published vulnerability; install {name}>={floors[name]}"
+            state, detail = (
+                "conflict",
+                f"{version}: has a published vulnerability; install {name}>={floors[name]}",
+            )
         yield Finding(section="versions", name=name, state=state, detail=detail)
 
 
@@ -131,7 +138,9 @@ def _servers(home: Home) -> Iterator[Finding]:
     if home.tracking_uri.startswith("http"):
         yield _probe("MLflow server", home.tracking_uri, f"{home.tracking_uri}/health")
     else:
-        yield Finding(section="servers", name="MLflow server", state="ok", detail=f"none set, {home.tracking_uri}")
+        yield Finding(
+            section="servers", name="MLflow server", state="ok", detail=f"none set, {home.tracking_uri}"
+        )
 
 
 def _probe(name: str, address: str, health: str) -> Finding:
@@ -143,5 +152,7 @@ def _probe(name: str, address: str, health: str) -> Finding:
             status = answer.status
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return Finding(section="servers", name=name, state="conflict", detail=f"{shown}: not reachable: {reason}")
+        return Finding(
+            section="servers", name=name, state="conflict", detail=f"{shown}: not reachable: {reason}"
+        )
     return Finding(section="servers", name=name, state="ok", detail=f"{shown}: answers {status}")

@@ -71,8 +71,6 @@ def activate(home: Path | None) -> Home:
 
 def add_code_path(folder: Path) -> None:
     """Let this process and its children import the user's modules in ``folder``, after all others."""
-    import sys
-
     path = str(folder.resolve())
     known = [entry for entry in os.environ.get(CODE_PATH_VARIABLE, "").split(os.pathsep) if entry]
     if path not in known:

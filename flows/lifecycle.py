@@ -9,26 +9,22 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
+from pt_core.building.plan import Plan
 
 from flows.check import check
 from flows.config import PipelineConfig
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
+from flows.requests import attack_request, prepare_request, root_request, train_request, verify_request
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
-from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
-from pt_core.building.build import StepRequest, checkpoint_source
-from pt_core.building.plan import Plan
-from pt_core.bundle import hash_file, sweep
+from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
-from pt_core.data.requests import PrepareRequest
 from pt_core.decision.result import Link, MeasuredVariant, RunResult
 from pt_core.decision.select import select
-from pt_core.environment import code_digest, describe_environment, num_cpus
+from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
-from pt_core.evaluation.requests import AttackRequest
-from pt_core.inference.requests import VerifyRequest
-from pt_core.training.requests import TrainRequest
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
@@ -100,34 +96,11 @@ def train_and_verify(
     settings: PipelineConfig, base_dir: Path, home: Home
 ) -> tuple[Dataset, Checkpoint, Artifact]:
     """Prepare the samples, train, verify the checkpoint, and make the reference artifact from it."""
-    data_file = base_dir / settings.data.path if settings.data.path else None
     limit_s = settings.limits.step_timeout_s
-    preparation = PrepareRequest(
-        config=settings.data,
-        seed=settings.seed,
-        base_dir=str(base_dir),
-        source_sha256=hash_file(data_file) if data_file else None,
-        store=home.store,
-    )
-    dataset = run(prepare, preparation, limit_s)
-    training = TrainRequest(
-        dataset=dataset,
-        model=settings.model,
-        code_sha256=code_digest(settings.model.target),
-        config=settings.train,
-        seed=settings.seed,
-        store=home.store,
-    )
-    checkpoint = run(train, training, settings.limits.train_timeout_s)
-    run(verify, VerifyRequest(directory=checkpoint.directory, expected_digest=checkpoint.digest), limit_s)
-    root = StepRequest(
-        source=checkpoint_source(checkpoint),
-        reference=None,
-        step=Step(name="torch"),
-        dataset=dataset,
-        store=home.store,
-    )
-    return dataset, checkpoint, run(convert, root, limit_s)
+    dataset = run(prepare, prepare_request(settings, base_dir=base_dir, home=home), limit_s)
+    checkpoint = run(train, train_request(settings, dataset, home), settings.limits.train_timeout_s)
+    run(verify, verify_request(checkpoint), limit_s)
+    return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limit_s)
 
 
 def build_and_measure(
@@ -135,13 +108,7 @@ def build_and_measure(
 ) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant]:
     """Build, evaluate and time every variant; return them and the reference."""
     limit_s = settings.limits.step_timeout_s
-    crafting = AttackRequest(
-        reference=reference,
-        dataset=dataset,
-        config=settings.evaluation,
-        seed=settings.seed,
-        store=home.store,
-    )
+    crafting = attack_request(settings, reference, dataset, home)
     crafted = attack.submit(crafting, limit_s)
     built = build_tree(plan, reference=reference, dataset=dataset, home=home, timeout_s=limit_s)
     attacks = settle(attack, crafting, limit_s, crafted)

@@ -95,7 +95,9 @@ def _element(node: object, index: str, override: str) -> object:
 
 def _describe(problem: ErrorDetails) -> str:
     """Return one line: path, what was expected, what was found, the nearest valid name."""
-    location = [part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    location = [
+        part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))
+    ]
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     prefix = f"{path}: " if path else ""
     found = problem["input"]
@@ -109,7 +111,9 @@ def _describe(problem: ErrorDetails) -> str:
     if problem["type"] == "value_error":
         return f"{prefix}{problem['msg'].removeprefix('Value error, ')}"
     message = problem["msg"].removeprefix("Input should be ")
-    shown = repr(found) if isinstance(found, str | int | float | bool) or found is None else type(found).__name__
+    shown = (
+        repr(found) if isinstance(found, str | int | float | bool) or found is None else type(found).__name__
+    )
     return f"{prefix}expected {message}, found {shown}{_nearest_choice(problem)}"
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pt_core.building.plan import Plan, PlanNode
+
 from flows.config import PipelineConfig
 from flows.home import Home
+from flows.requests import step_request
 from pt_core.artifacts.artifact import Artifact, Step
-from pt_core.building.build import StepRequest
-from pt_core.building.plan import Plan, PlanNode
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import MeasuredVariant, VariantState
 from pt_core.errors import PtCoreError, StepUnavailable
@@ -37,9 +38,7 @@ def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home,
             if blocker or isinstance(source, PtCoreError):
                 built[node.key] = blocker or StepUnavailable(str(source))
                 continue
-            request = StepRequest(
-                source=source, reference=reference, step=node.step, dataset=dataset, store=home.store
-            )
+            request = step_request(source, reference, node.step, dataset, home)
             task = _TASKS[node.kind]
             submitted.append((node, task, request, task.submit(request, timeout_s)))
         for node, task, request, future in submitted:
@@ -54,7 +53,9 @@ def _blocker(node: PlanNode, source: Artifact | PtCoreError) -> PtCoreError | No
     if node.unavailable:
         return StepUnavailable(node.unavailable)
     if isinstance(source, PtCoreError):
-        return type(source)(f"{node.parent}, which it is built from: {source.message}", details=source.details)
+        return type(source)(
+            f"{node.parent}, which it is built from: {source.message}", details=source.details
+        )
     return None
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from prefect import Task
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.results import ResultStore
 
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, installed_libraries
@@ -22,16 +23,29 @@ R = TypeVar("R", bound=Record)
 
 
 def cache_key(context: TaskRunContext, parameters: Mapping[str, Any]) -> str:
-    """Return the cache key of a task whose only parameter is a request record.
+    """Return the cache key of a task, from its ``request`` parameter alone; see :func:`key_of`."""
+    return key_of(context.task.name, parameters["request"])
+
+
+def key_of(task_name: str, request: Record) -> str:
+    """Return the key under which the record for a request is kept.
 
     Prefect's INPUTS policy would share records between different tasks with equal inputs, and
     TASK_SOURCE ignores helper functions; so the key names the task, the sources of ``pt_core``, the
     library versions and the content of the request.
     """
     libraries = ",".join(f"{library.name}={library.version}" for library in installed_libraries())
-    request: Record = parameters["request"]
     parts = (core_code_digest(), libraries, request.content_digest())
-    return f"{context.task.name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+    return f"{task_name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
+
+
+def lookup(task_name: str, request: Record, *, reply: type[R]) -> R | None:
+    """Return the record that a task would take from the cache, or ``None`` if it would run."""
+    try:
+        record = ResultStore().read(key_of(task_name, request)).result
+    except (ValueError, OSError, KeyError):
+        return None
+    return record if isinstance(record, reply) and intact(record) else None
 
 
 def intact(record: Record) -> bool:

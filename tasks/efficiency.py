@@ -42,7 +42,9 @@ def efficiency(request: EfficiencyRequest, timeout_s: float) -> tuple[Efficiency
 def _one_by_one(
     request: EfficiencyRequest, measure: Callable[[EfficiencyRequest], tuple[EfficiencyReport, ...]]
 ) -> tuple[EfficiencyReport, ...]:
-    found = {report.artifact_digest: report for report in measure(request.model_copy(update={"artifacts": ()}))}
+    found = {
+        report.artifact_digest: report for report in measure(request.model_copy(update={"artifacts": ()}))
+    }
     for artifact in request.artifacts:
         try:
             reports = measure(request.model_copy(update={"artifacts": (artifact,)}))

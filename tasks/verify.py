@@ -16,5 +16,9 @@ def verify(request: VerifyRequest, timeout_s: float) -> IntegrityReport:
     """Check digests, load safely, check finiteness and shapes, replay the golden outputs."""
     with shown("verify checkpoint"):
         return run_isolated(
-            "pt_core.inference.verify:verify", request, reply=IntegrityReport, timeout_s=timeout_s, num_threads=1
+            "pt_core.inference.verify:verify",
+            request,
+            reply=IntegrityReport,
+            timeout_s=timeout_s,
+            num_threads=1,
         )

@@ -31,6 +31,8 @@ def plan(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool)
         colour = {"cached": "green", "skipped": "yellow"}.get(state.state, "cyan")
         why = f"  [dim]{state.reason}[/]" if state.reason else ""
         names = f"  [bold]= {', '.join(state.variants)}[/]" if state.variants else ""
-        branches[state.key] = branches[state.parent].add(f"{state.name}{names}  [{colour}]{state.state}[/]{why}")
+        branches[state.key] = branches[state.parent].add(
+            f"{state.name}{names}  [{colour}]{state.state}[/]{why}"
+        )
     results.print(tree)
     results.print("[dim]speed is measured in every run; verdicts are never cached[/]")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.cli.output import print_json, results
 from pt_core.errors import ConfigError
-from pt_core.inference.requests import PredictRequest, Predictions
+from pt_core.inference.requests import Predictions, PredictRequest
 from pt_core.isolation import run_isolated
 
 

@@ -1,0 +1,73 @@
+"""The request of each stage, made from the configuration and the records of the stages before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pt_core.building.build import StepRequest, checkpoint_source
+
+from flows.config import PipelineConfig
+from flows.home import Home
+from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.bundle import hash_file
+from pt_core.data.dataset import Dataset
+from pt_core.data.requests import PrepareRequest
+from pt_core.environment import code_digest
+from pt_core.evaluation.requests import AttackRequest
+from pt_core.inference.requests import VerifyRequest
+from pt_core.training.requests import TrainRequest
+
+
+def prepare_request(settings: PipelineConfig, *, base_dir: Path, home: Home) -> PrepareRequest:
+    """Return what preparing the samples is asked."""
+    data_file = base_dir / settings.data.path if settings.data.path else None
+    return PrepareRequest(
+        config=settings.data,
+        seed=settings.seed,
+        base_dir=str(base_dir),
+        source_sha256=hash_file(data_file) if data_file else None,
+        store=home.store,
+    )
+
+
+def train_request(settings: PipelineConfig, dataset: Dataset, home: Home) -> TrainRequest:
+    """Return what training is asked."""
+    return TrainRequest(
+        dataset=dataset,
+        model=settings.model,
+        code_sha256=code_digest(settings.model.target),
+        config=settings.train,
+        seed=settings.seed,
+        store=home.store,
+    )
+
+
+def verify_request(checkpoint: Checkpoint) -> VerifyRequest:
+    """Return what verifying the checkpoint is asked."""
+    return VerifyRequest(directory=checkpoint.directory, expected_digest=checkpoint.digest)
+
+
+def root_request(checkpoint: Checkpoint, dataset: Dataset, home: Home) -> StepRequest:
+    """Return what making the reference artifact is asked."""
+    return step_request(checkpoint_source(checkpoint), None, Step(name="torch"), dataset, home)
+
+
+def step_request(
+    source: Artifact, reference: Artifact | None, step: Step, dataset: Dataset, home: Home
+) -> StepRequest:
+    """Return what one step of a chain is asked."""
+    return StepRequest(source=source, reference=reference, step=step, dataset=dataset, store=home.store)
+
+
+def attack_request(
+    settings: PipelineConfig, reference: Artifact, dataset: Dataset, home: Home
+) -> AttackRequest:
+    """Return what crafting the attacks is asked."""
+    return AttackRequest(
+        reference=reference,
+        dataset=dataset,
+        config=settings.evaluation,
+        seed=settings.seed,
+        store=home.store,
+    )
