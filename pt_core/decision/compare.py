@@ -42,8 +42,8 @@ class ComparisonRow(Record):
     """Bytes of the files shipped for inference."""
     peak_memory_bytes: int | None
     """Growth of the evaluating process's peak memory."""
-    state: State
-    """The verdict."""
+    verdict: State
+    """The state of its verdict."""
     reason: str
     """Why, in one sentence."""
 
@@ -127,7 +127,7 @@ def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -
         latency_ratio_high=timing.latency_ratio_high if timing else None,
         size_bytes=variant.artifact.payload_bytes if variant.artifact else None,
         peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
-        state=variant.verdict.state,
+        verdict=variant.verdict.state,
         reason=variant.verdict.reason,
     )
 
@@ -151,7 +151,7 @@ def _cells(row: ComparisonRow, *, name_metric: bool) -> list[str]:
         _ratio(row),
         human_bytes(row.size_bytes),
         human_bytes(row.peak_memory_bytes),
-        row.state,
+        row.verdict,
         _text(row.reason),
     ]
 
