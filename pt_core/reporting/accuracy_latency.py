@@ -1,0 +1,226 @@
+"""The accuracy-latency picture: what each variant costs in accuracy, and what it gains in time and bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.transforms import Bbox
+
+from pt_core.decision.result import RunResult
+from pt_core.decision.verdict import State
+from pt_core.reporting.figure import (
+    INK,
+    QUIET,
+    VERDICT_COLORS,
+    VERDICT_MARKERS,
+    dress,
+    legend_below,
+    new_figure,
+    readable_bytes,
+    shorten,
+)
+
+_RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+_METRIC = "accuracy/accuracy"
+
+_SIDES = (
+    (1, 0, "left", "center"),
+    (-1, 0, "right", "center"),
+    (0, 1, "center", "bottom"),
+    (0, -1, "center", "top"),
+)
+_CORNERS = (
+    (1, 1, "left", "bottom"),
+    (1, -1, "left", "top"),
+    (-1, 1, "right", "bottom"),
+    (-1, -1, "right", "top"),
+)
+_PLACES = tuple(
+    (x * far, y * far, horizontal, vertical)
+    for far in (12, 20, 32, 46, 62, 80, 100)
+    for x, y, horizontal, vertical in (*_SIDES, *_CORNERS)
+)
+"""Where a name may stand around its marker, in points, the nearest first."""
+
+
+class _Point(NamedTuple):
+    name: str
+    ratio: float
+    low: float
+    high: float
+    accuracy: float
+    size_bytes: int
+    state: State
+
+
+def accuracy_latency(result: RunResult) -> Figure | None:
+    """Draw accuracy over the latency ratio; ``None`` if nothing was both scored and timed.
+
+    The bars are 95 % intervals of the ratio, the area of a marker grows with the bytes shipped, the grey
+    band is the reference against itself (differences inside it are noise), the line is the accuracy floor.
+    """
+    points = _points(result)
+    if not points:
+        return None
+    figure = new_figure(7.6, 4.8)
+    axes = figure.add_subplot()
+    dress(axes, title="Accuracy over latency", x="latency / reference (left is faster)", y="accuracy")
+    _draw_noise(axes, result)
+    _draw_points(axes, points)
+    _scale(axes, points, _floor(result))
+    _draw_floor(axes, _floor(result))
+    legend_below(figure, _explain(points), columns=4)
+    _place_labels(figure, axes, points)
+    return figure
+
+
+def _points(result: RunResult) -> list[_Point]:
+    return [
+        _Point(
+            variant.name,
+            variant.efficiency.latency_ratio,
+            variant.efficiency.latency_ratio_low,
+            variant.efficiency.latency_ratio_high,
+            variant.evaluation.accuracy.accuracy,
+            variant.artifact.payload_bytes,
+            variant.verdict.state,
+        )
+        for variant in result.variants
+        if variant.efficiency and variant.evaluation and variant.artifact
+    ]
+
+
+def _floor(result: RunResult) -> float | None:
+    """Return the greatest accuracy that any rule of the gate asks for, absolute or by its drop."""
+    reference = next((v for v in result.variants if v.name == result.reference), None)
+    best = reference.evaluation.accuracy.accuracy if reference and reference.evaluation else None
+    floors = []
+    for check in (check for variant in result.variants for check in variant.verdict.checks):
+        if check.metric == _METRIC and check.rule == "at_least":
+            floors.append(check.limit)
+        if check.metric == _METRIC and check.rule == "max_drop" and best is not None:
+            floors.append(best - check.limit)
+    return max(floors, default=None)
+
+
+def _draw_noise(axes: Axes, result: RunResult) -> None:
+    measured = [variant.efficiency for variant in result.variants if variant.efficiency]
+    low = min(efficiency.noise_ratio_low for efficiency in measured)
+    high = max(efficiency.noise_ratio_high for efficiency in measured)
+    axes.axvspan(low, high, color=QUIET, alpha=0.18, linewidth=0)
+    axes.axvline(1.0, color=QUIET, linewidth=1, linestyle="dotted")
+
+
+def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
+    largest = max(point.size_bytes for point in points)
+    for point in points:
+        color = VERDICT_COLORS[point.state]
+        reach = [[max(0.0, point.ratio - point.low)], [max(0.0, point.high - point.ratio)]]
+        axes.errorbar(point.ratio, point.accuracy, xerr=reach, fmt="none", ecolor=color, capsize=3, zorder=3)
+        axes.scatter(
+            point.ratio,
+            point.accuracy,
+            s=40 + 220 * point.size_bytes / max(1, largest),
+            c=color,
+            marker=VERDICT_MARKERS[point.state],
+            edgecolors="white",
+            linewidths=0.8,
+            alpha=0.9,
+            zorder=4,
+        )
+
+
+def _scale(axes: Axes, points: Sequence[_Point], floor: float | None) -> None:
+    heights = [point.accuracy for point in points] + ([] if floor is None else [floor])
+    margin = max(0.004, 0.22 * (max(heights) - min(heights)))
+    axes.set_ylim(max(-0.02, min(heights) - margin), min(1.02, max(heights) + margin))
+    left, right = min(0.8, *(p.low for p in points)) / 1.6, max(1.25, *(p.high for p in points)) * 1.6
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(_RATIOS))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
+    axes.set_xlim(left, right)
+
+
+def _draw_floor(axes: Axes, floor: float | None) -> None:
+    if floor is None:
+        return
+    bottom = axes.get_ylim()[0]
+    axes.axhspan(bottom, floor, color=VERDICT_COLORS["fail"], alpha=0.08, linewidth=0)
+    axes.axhline(floor, color=VERDICT_COLORS["fail"], linewidth=1.2, linestyle="dashed")
+    axes.annotate(
+        f"accuracy floor {floor:.4f}",
+        (0.01, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color=VERDICT_COLORS["fail"],
+    )
+
+
+def _explain(points: Sequence[_Point]) -> list[Line2D]:
+    states = [state for state in VERDICT_COLORS if any(point.state == state for point in points)]
+    return [
+        Line2D([], [], color=VERDICT_COLORS[s], marker=VERDICT_MARKERS[s], linestyle="none", label=s)
+        for s in states
+    ]
+
+
+def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
+    """Write each name at the first of many places around its marker that covers no marker and no name."""
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what is placed by pixels must stay there
+    at = {point: axes.transData.transform((point.ratio, point.accuracy)) for point in points}
+    scale = figure.dpi / 72
+    taken = [Bbox.from_bounds(x - 9 * scale, y - 9 * scale, 18 * scale, 18 * scale) for x, y in at.values()]
+    for point in sorted(points, key=lambda point: (-point.accuracy, point.ratio)):
+        text = f"{shorten(point.name, 24)}, {readable_bytes(point.size_bytes)}"
+        taken.append(_place(axes, point, text, taken, renderer))
+
+
+def _place(axes: Axes, point: _Point, text: str, taken: Sequence[Bbox], renderer: RendererAgg) -> Bbox:
+    note = axes.annotate(
+        text,
+        (point.ratio, point.accuracy),
+        xytext=(0, 0),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkB": 6},
+        zorder=5,
+        parse_math=False,
+    )
+    best_cost, best_place, best_box = math.inf, _PLACES[0], Bbox.null()
+    for place in _PLACES:
+        x, y, horizontal, vertical = place
+        note.set(position=(x, y), horizontalalignment=horizontal, verticalalignment=vertical)
+        note.update_positions(renderer)
+        box = Text.get_window_extent(note, renderer)  # of the text alone, without the line to its marker
+        cost = _outside(box, axes.get_window_extent()) + sum(_overlap(box, other) for other in taken)
+        if cost < best_cost:
+            best_cost, best_place, best_box = cost, place, box
+        if cost == 0:
+            break
+    x, y, horizontal, vertical = best_place
+    note.set(position=(x, y), horizontalalignment=horizontal, verticalalignment=vertical)
+    return best_box
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    common = Bbox.intersection(one, other)
+    return 0.0 if common is None else float(common.width * common.height)
+
+
+def _outside(box: Bbox, frame: Bbox) -> float:
+    return float(box.width * box.height) - _overlap(box, frame)
