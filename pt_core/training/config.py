@@ -29,7 +29,7 @@ class TrainConfig(Record):
     """Momentum of SGD; AdamW ignores it."""
     schedule: Literal["one-cycle", "cosine", "constant"] = "one-cycle"
     """How the learning rate moves over the steps."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     """Share of the target spread over the other classes."""
     max_gradient_norm: float | None = Field(default=1.0, gt=0)
     """Gradients are scaled down to this norm (after unscaling); null switches clipping off."""
