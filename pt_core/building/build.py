@@ -1,0 +1,136 @@
+"""Run one step of a chain: payload, reload, comparison and publication, in that order or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Precision, Step
+from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint
+from pt_core.artifacts.plugin import Format, Quantizer
+from pt_core.artifacts.registry import make_step, plugin_target
+from pt_core.building.requests import (
+    CheckRequest,
+    CheckResult,
+    Conversion,
+    ConvertRequest,
+    StepRequest,
+)
+from pt_core.bundle import seal, staging
+from pt_core.environment import describe_environment
+from pt_core.errors import PlanError
+from pt_core.isolation import run_isolated
+
+__all__ = ["StepRequest", "checkpoint_source", "run_step"]
+
+ROOT = Step(name="torch")
+"""The step that every chain starts with: the checkpoint as an artifact, the reference of all others."""
+
+_UNSEALED = "0" * 64
+
+
+def checkpoint_source(checkpoint: Checkpoint) -> Artifact:
+    """Return a checkpoint as the source of the root step."""
+    return Artifact(
+        format="checkpoint",
+        precision="fp32",
+        steps=(),
+        checkpoint_digest=checkpoint.digest,
+        parent_digest=checkpoint.digest,
+        spec=checkpoint.spec,
+        labels=checkpoint.labels,
+        payload=(WEIGHTS,),
+        payload_bytes=(Path(checkpoint.directory) / WEIGHTS).stat().st_size,
+        quantization=None,
+        parity=None,
+        environment=checkpoint.environment,
+        directory=checkpoint.directory,
+        digest=checkpoint.digest,
+        size_bytes=checkpoint.size_bytes,
+    )
+
+
+def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
+    """Run a step in a fresh process, check its result in another, and publish it; on failure nothing is published.
+
+    Args:
+        request: the step and what it reads.
+        timeout_s: seconds that converting, and then checking, may each take.
+
+    Raises:
+        PlanError: the step does not read the source's format.
+        IntegrityError: the source's bytes are not those that the record names.
+        StepUnavailable: this machine lacks what the step needs.
+        NothingQuantized: a quantizer changed no layer.
+        ParityError: the result does not compute what the reference computes.
+        StepFailed: the step crashed, timed out or raised anything else.
+    """
+    plugin = make_step(request.step)
+    if plugin.source != request.source.format:
+        raise PlanError(f"{plugin.name}: reads {plugin.source}, the source is {request.source.format}")
+    if (request.reference is None) != (plugin.source == "checkpoint"):
+        raise PlanError(f"{plugin.name}: every step but the root needs a reference, and the root has none")
+    with staging(Path(request.store)) as folder:
+        conversion = run_isolated(
+            "pt_core.building.worker:convert",
+            ConvertRequest(
+                source=request.source,
+                step=request.step,
+                dataset=request.dataset,
+                destination=str(folder),
+            ),
+            reply=Conversion,
+            timeout_s=timeout_s,
+            num_threads=1,
+        )
+        info = _describe(request, plugin, conversion)
+        result = run_isolated(
+            "pt_core.building.worker:check",
+            CheckRequest(
+                staged=_staged(info, folder),
+                source=request.source,
+                reference=request.reference,
+                dataset=request.dataset,
+            ),
+            reply=CheckResult,
+            timeout_s=timeout_s,
+            num_threads=1,
+        )
+        info = info.model_copy(update={"parity": result.parity})
+        bundle = seal(folder, name=plugin.name, kind="artifact", info=info)
+    return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
+
+
+def _describe(request: StepRequest, plugin: Format | Quantizer, conversion: Conversion) -> ArtifactInfo:
+    source = request.source
+    is_root = request.reference is None
+    return ArtifactInfo(
+        format=plugin_target(plugin),
+        precision=_precision(plugin, source),
+        steps=() if is_root else (*source.steps, request.step),
+        checkpoint_digest=source.checkpoint_digest,
+        parent_digest=source.digest,
+        spec=source.spec,
+        labels=source.labels,
+        payload=conversion.payload,
+        payload_bytes=conversion.payload_bytes,
+        quantization=conversion.quantization or source.quantization,
+        parity=None,
+        environment=describe_environment(),
+    )
+
+
+def _precision(plugin: Format | Quantizer, source: Artifact) -> Precision:
+    if isinstance(plugin, Quantizer):
+        return "int8"
+    return plugin.precision or source.precision
+
+
+def _staged(info: ArtifactInfo, folder: Path) -> Artifact:
+    return Artifact.model_validate(
+        {
+            **info.model_dump(),
+            "directory": str(folder),
+            "digest": _UNSEALED,
+            "size_bytes": info.payload_bytes,
+        }
+    )

@@ -1,0 +1,66 @@
+"""What building one step is asked, apart from the code so that asking imports nothing heavy."""
+
+from __future__ import annotations
+
+from pt_core.artifacts.artifact import Artifact, Parity, Quantization, Step
+from pt_core.data.dataset import Dataset
+from pt_core.record import Record
+
+
+class StepRequest(Record):
+    """Run one step on one artifact."""
+
+    source: Artifact
+    """What the step reads; for the root, :func:`pt_core.building.build.checkpoint_source`."""
+    reference: Artifact | None
+    """What the result must agree with; ``None`` only for the root, which replays its checkpoint's outputs."""
+    step: Step
+    """The step."""
+    dataset: Dataset | None
+    """Its calibration split calibrates and is compared on; without one golden inputs are compared on."""
+    store: str
+    """Folder that the artifact is written into."""
+
+
+class ConvertRequest(Record):
+    """Write the payload of one step."""
+
+    source: Artifact
+    """What the step reads."""
+    step: Step
+    """The step."""
+    dataset: Dataset | None
+    """Where calibration samples come from."""
+    destination: str
+    """Empty staging directory."""
+
+
+class Conversion(Record):
+    """What a step wrote."""
+
+    payload: tuple[str, ...]
+    """Its files, relative to the staging directory."""
+    payload_bytes: int
+    """Their size together."""
+    quantization: Quantization | None
+    """What became INT8, if the step quantizes."""
+
+
+class CheckRequest(Record):
+    """Reload a staged artifact and compare it."""
+
+    staged: Artifact
+    """The artifact as it will be, its directory the staging one and its digest not known yet."""
+    source: Artifact
+    """What the step read."""
+    reference: Artifact | None
+    """What the result must agree with; ``None`` for the root."""
+    dataset: Dataset | None
+    """Where the samples to compare on come from."""
+
+
+class CheckResult(Record):
+    """A staged artifact that agrees with its reference."""
+
+    parity: Parity | None
+    """How well; ``None`` for the root."""

@@ -1,0 +1,118 @@
+"""A network with dynamically quantized Linear layers on disk, without a pickle: safetensors and a list of names."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.ao.nn.quantized.dynamic import Linear as Int8Linear
+
+from pt_core.artifacts.checkpoint import WEIGHTS
+from pt_core.artifacts.tensors import Arrays, load_tensors, save_tensors
+from pt_core.artifacts.weights import load_strictly
+from pt_core.errors import IntegrityError
+from pt_core.formats.torch_ import LAYERS
+from pt_core.modeling.network import build_network
+from pt_core.modeling.spec import ModelSpec
+from pt_core.record import Record
+
+_SCALE, _ZERO_POINT = "weight_scale", "weight_zero_point"
+
+
+class Int8Layers(Record):
+    """Which layers are INT8."""
+
+    layers: tuple[str, ...]
+    """Names of the quantized ``nn.Linear`` layers."""
+
+
+def int8_layers(network: nn.Module) -> dict[str, Int8Linear]:
+    """Return the dynamically quantized Linear layers by name."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, Int8Linear)}
+
+
+def num_int8_weights(layer: Int8Linear) -> int:
+    """Return how many weight elements of a layer are INT8."""
+    return _unpack(layer)[0].int_repr().numel()
+
+
+def write_int8_network(network: nn.Module, folder: Path) -> None:
+    """Write INT8 values, scales and zero points of quantized layers, and every other tensor as it is."""
+    layers = int8_layers(network)
+    inside = tuple(f"{name}." for name in layers)
+    arrays: Arrays = {
+        name: value.detach().numpy()
+        for name, value in network.state_dict().items()
+        if not name.startswith(inside)
+    }
+    for name, layer in layers.items():
+        weight, bias = _unpack(layer)
+        arrays[f"{name}.weight"] = weight.int_repr().numpy()
+        arrays[f"{name}.{_SCALE}"] = np.array(weight.q_scale(), dtype=np.float64)
+        arrays[f"{name}.{_ZERO_POINT}"] = np.array(weight.q_zero_point(), dtype=np.int64)
+        if bias is not None:
+            arrays[f"{name}.bias"] = bias.detach().numpy()
+    save_tensors(folder / WEIGHTS, arrays)
+    (folder / LAYERS).write_text(Int8Layers(layers=tuple(layers)).to_json())
+
+
+def read_int8_network(folder: Path, spec: ModelSpec) -> nn.Module:
+    """Rebuild what :func:`write_int8_network` wrote.
+
+    Raises:
+        IntegrityError: a tensor is missing, left over, or of another shape or type than the code's layer.
+    """
+    try:
+        names = Int8Layers.from_json((folder / LAYERS).read_bytes()).layers
+    except ValidationError as error:
+        raise IntegrityError(f"{folder / LAYERS}: not a list of layers: {error}") from error
+    arrays = load_tensors(folder / WEIGHTS, finite=True)
+    weights = {name: _take_weight(arrays, name, folder) for name in names}
+    # The floating-point network is filled first, INT8 layers with their dequantized weights, so that the
+    # one strict loader compares every name, shape and type.
+    arrays |= {f"{name}.weight": weight.dequantize().numpy() for name, weight in weights.items()}
+    network = build_network(spec)
+    load_strictly(network, arrays, source=folder / WEIGHTS)
+    for name, weight in weights.items():
+        _replace(network, name, weight, folder)
+    return network
+
+
+def _take_weight(arrays: Arrays, name: str, folder: Path) -> Tensor:
+    try:
+        weight, scale, zero_point = (arrays.pop(f"{name}.{part}") for part in ("weight", _SCALE, _ZERO_POINT))
+    except KeyError as error:
+        raise IntegrityError(f"{folder / WEIGHTS}: {error.args[0]}: missing") from error
+    if weight.dtype != np.int8 or weight.ndim != 2 or scale.size != 1 or zero_point.size != 1:
+        raise IntegrityError(
+            f"{folder / WEIGHTS}: {name}.weight is {weight.dtype} {weight.shape}, expected int8"
+        )
+    # An undocumented name, and the only call that takes INT8 values without rounding them again.
+    return torch._make_per_tensor_quantized_tensor(torch.from_numpy(weight), scale.item(), zero_point.item())
+
+
+def _replace(network: nn.Module, name: str, weight: Tensor, folder: Path) -> None:
+    modules = dict(network.named_modules())
+    layer = modules.get(name)
+    if not isinstance(layer, nn.Linear):
+        raise IntegrityError(
+            f"{folder / LAYERS}: layer {name} is {type(layer).__name__} in the code, expected Linear"
+        )
+    with warnings.catch_warnings():
+        # torch announces that quantized tensors will go; they are what this scheme is made of.
+        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
+        replacement = Int8Linear(  # type: ignore[no-untyped-call]
+            layer.in_features, layer.out_features, bias_=layer.bias is not None
+        )
+    replacement.set_weight_bias(weight, None if layer.bias is None else layer.bias.detach())
+    parent, _, child = name.rpartition(".")
+    setattr(modules[parent], child, replacement)
+
+
+def _unpack(layer: Int8Linear) -> tuple[Tensor, Tensor | None]:
+    return cast("tuple[Tensor, Tensor | None]", layer._packed_params._weight_bias())

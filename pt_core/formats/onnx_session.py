@@ -1,0 +1,71 @@
+"""Run an ONNX graph as a Predictor: one pinned graph level, one pinned thread count, the CPU provider."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidArgument, RuntimeException
+
+from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.environment import num_cpus
+from pt_core.errors import StepFailed, StepUnavailable
+from pt_core.inference.preprocess import check_batch
+from pt_core.modeling.spec import ModelSpec
+
+PROVIDER = "CPUExecutionProvider"
+_ERRORS_ONLY = 3
+
+
+class OnnxPredictor:
+    """A session of ONNX Runtime behind NumPy arrays."""
+
+    def __init__(self, path: Path, *, spec: ModelSpec, device: str) -> None:
+        """Open the session and run it once, so that the first real call is like every other."""
+        if device != "cpu":
+            raise StepUnavailable(f"onnx: device {device} is not supported here, expected cpu")
+        self._spec = spec
+        self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
+        self._session = onnxruntime.InferenceSession(
+            str(path), sess_options=_options(self._num_threads), providers=[PROVIDER]
+        )
+        used = self._session.get_providers()
+        if used != [PROVIDER]:
+            raise StepFailed(f"onnx: ONNX Runtime uses {', '.join(used)}, expected {PROVIDER}")
+        self._input = self._session.get_inputs()[0].name
+        self.logits(np.zeros((2, *spec.input_shape), dtype=np.float32))
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, num_classes) float32 logits of (N, *input_shape) float32 raw inputs."""
+        inputs = check_batch(batch, self._spec)
+        try:
+            outputs = self._session.run(None, {self._input: inputs})[0]
+        except (Fail, EPFail, InvalidArgument, RuntimeException) as error:
+            raise StepFailed(
+                f"onnx: ONNX Runtime refused a batch {inputs.shape}: {str(error)[:1000]}"
+            ) from error
+        return np.ascontiguousarray(outputs)
+
+    def runtime(self) -> RuntimeInfo:
+        """Return ONNX Runtime's version, the provider it really uses, and its threads."""
+        return RuntimeInfo(
+            runtime=f"onnxruntime {onnxruntime.__version__}",
+            provider=self._session.get_providers()[0],
+            num_threads=self._num_threads,
+        )
+
+
+def _options(num_threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    # Pinned, so that what is validated is what is deployed.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # Threads that spin between calls would take the cores from whatever is timed beside them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options

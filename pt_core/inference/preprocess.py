@@ -1,0 +1,132 @@
+"""From a file, or an array, to the raw input every predictor takes: (N, *input_shape) float32."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from pt_core.errors import DataError
+from pt_core.modeling.spec import ModelSpec
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+READABLE = (".npy", ".npz", ".csv", *IMAGE_SUFFIXES)
+
+
+def check_batch(batch: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """Return the batch, contiguous, after checking that it is (N, *input_shape) float32 with N above 0.
+
+    Raises:
+        DataError: with the observed and the expected shape or dtype.
+    """
+    if batch.dtype != np.float32:
+        raise DataError(f"inputs: dtype {batch.dtype}, expected float32")
+    if batch.shape[1:] != spec.input_shape or batch.ndim == 0 or batch.shape[0] == 0:
+        raise DataError(f"inputs: shape {batch.shape}, expected (N, {_shape(spec)}) with N above 0")
+    return np.ascontiguousarray(batch)
+
+
+def read_inputs(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
+    """Return the samples of one file, (N, *input_shape) float32 in input units.
+
+    Raises:
+        DataError: the file is missing, of another kind, or its values do not fit the network.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in READABLE:
+        raise DataError(
+            f"{path}: cannot read {suffix or 'a file with no suffix'}, expected {', '.join(READABLE)}"
+        )
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if suffix in IMAGE_SUFFIXES:
+        return _read_image(path, spec)
+    values = _read_csv(path) if suffix == ".csv" else _read_array(path)
+    return _as_samples(values, spec, path)
+
+
+def _read_array(path: Path) -> NDArray[np.generic]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if path.suffix.lower() == ".npy":
+            return np.asarray(loaded)
+        with loaded:
+            if "x" not in loaded.files:
+                raise DataError(
+                    f"{path}: holds {', '.join(loaded.files) or 'nothing'}, expected an array named x"
+                )
+            return np.asarray(loaded["x"])
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: not a plain NumPy file: {error}") from error
+
+
+def _read_csv(path: Path) -> NDArray[np.float64]:
+    with path.open(newline="") as stream:
+        rows = [row for row in csv.reader(stream) if row]
+    start = 1 if rows and not _is_numeric(rows[0]) else 0
+    for number, row in enumerate(rows[start:], start=start + 1):
+        if not _is_numeric(row) or len(row) != len(rows[start]):
+            raise DataError(
+                f"{path}: row {number} is {','.join(row)[:60]!r}, expected {len(rows[start])} numeric columns"
+            )
+    return np.array([[float(cell) for cell in row] for row in rows[start:]], dtype=np.float64)
+
+
+def _is_numeric(row: list[str]) -> bool:
+    try:
+        [float(cell) for cell in row]
+    except ValueError:
+        return False
+    return True
+
+
+def _read_image(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
+    if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):
+        raise DataError(
+            f"{path}: an image, but the network takes ({_shape(spec)}); give it .npy, .npz or .csv"
+        )
+    channels, height, width = spec.input_shape
+    try:
+        with Image.open(path) as image:
+            converted = image.convert("L" if channels == 1 else "RGB")
+            pixels = np.asarray(converted.resize((width, height)), dtype=np.float32) / 255
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable image: {error}") from error
+    least, greatest = spec.input_range or (0.0, 1.0)
+    scaled = least + pixels.reshape(height, width, channels) * (greatest - least)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDArray[np.float32]:
+    if values.dtype.kind not in "fiu" or (values.dtype.kind in "iu" and spec.input_range is not None):
+        raise DataError(
+            f"{path}: dtype {values.dtype}, expected float32 in the units of the training data"
+            + (f", {spec.input_range[0]:g} to {spec.input_range[1]:g}" if spec.input_range else "")
+        )
+    shape = values.shape
+    if shape == spec.input_shape:
+        values = values[None]
+    elif path.suffix.lower() == ".csv" and values.ndim == 2 and shape[1] == np.prod(spec.input_shape):
+        values = values.reshape(-1, *spec.input_shape)
+    if values.shape[1:] != spec.input_shape or values.shape[0] == 0:
+        raise DataError(f"{path}: shape {shape}, expected (N, {_shape(spec)}) with N above 0")
+    return _check_values(values.astype(np.float32), spec, path)
+
+
+def _check_values(samples: NDArray[np.float32], spec: ModelSpec, path: Path) -> NDArray[np.float32]:
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: holds values that are not finite as float32, expected numbers only")
+    if spec.input_range is not None:
+        least, greatest = spec.input_range
+        if samples.min() < least or samples.max() > greatest:
+            raise DataError(
+                f"{path}: values from {samples.min():g} to {samples.max():g}, expected {least:g} to {greatest:g}"
+            )
+    return np.ascontiguousarray(samples)
+
+
+def _shape(spec: ModelSpec) -> str:
+    return ", ".join(map(str, spec.input_shape))

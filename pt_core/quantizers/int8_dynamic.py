@@ -1,0 +1,92 @@
+"""Quantizer "int8-dynamic": INT8 weights of every Linear layer, activations quantized as they come (PyTorch)."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from pt_core.artifacts.artifact import Artifact, Quantization
+from pt_core.artifacts.plugin import Needs
+from pt_core.errors import NothingQuantized
+from pt_core.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+
+class Int8Dynamic(Record):
+    """PyTorch's dynamic quantization: only ``nn.Linear`` has INT8 kernels in it, convolutions stay FP32."""
+
+    name: ClassVar[str] = "int8-dynamic"
+    source: ClassVar[str] = "torch"
+    target: ClassVar[str] = "torch"
+    needs: ClassVar[Needs] = "nothing"
+
+    def unavailable(self) -> str | None:
+        """Return ``None``: torch is a dependency of the product, and asking it for its kernels would import it."""
+        return None
+
+    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
+        """Quantize every Linear layer of the network.
+
+        Raises:
+            NothingQuantized: the network has no Linear layer.
+        """
+        from pt_core.formats.int8_state import write_int8_network
+        from pt_core.formats.torch_ import load_module
+
+        network = load_module(source)
+        weights = _weight_sizes(network)
+        quantized = _quantize_linears(network)
+        result = _describe(quantized, weights)
+        if not result.quantized_layers:
+            raise NothingQuantized(
+                f"{self.name}: no layer became INT8; only nn.Linear is supported and the network has "
+                f"{', '.join(sorted({type(m).__name__ for m in network.modules()}))[:300]}; use onnx-int8-static"
+            )
+        write_int8_network(quantized, destination)
+        return result
+
+
+def _quantize_linears(network: nn.Module) -> nn.Module:
+    import torch
+    from torch import nn
+    from torch.ao.quantization import quantize_dynamic
+
+    with warnings.catch_warnings():
+        # Deprecated upstream in favour of torchao, and offered here on purpose.
+        warnings.filterwarnings(
+            "ignore", message=".*torch.ao.quantization is deprecated", category=DeprecationWarning
+        )
+        warnings.filterwarnings(
+            "ignore", message=".*quantized tensor creation functions.*", category=UserWarning
+        )
+        quantized: nn.Module = quantize_dynamic(  # type: ignore[no-untyped-call]
+            network, {nn.Linear}, dtype=torch.qint8
+        )
+    return quantized
+
+
+def _weight_sizes(network: nn.Module) -> dict[str, int]:
+    """Return elements by layer: every parameter with two dimensions or more, the weights of its layer."""
+    return {
+        name.rpartition(".")[0]: parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.ndim > 1
+    }
+
+
+def _describe(network: nn.Module, weights: dict[str, int]) -> Quantization:
+    from pt_core.formats.int8_state import int8_layers, num_int8_weights
+
+    layers = int8_layers(network)
+    num_int8 = sum(num_int8_weights(layer) for layer in layers.values())
+    return Quantization(
+        scheme=Int8Dynamic.name,
+        quantized_layers=tuple(layers),
+        kept_layers=tuple(name for name in weights if name not in layers),
+        weight_share=num_int8 / max(1, sum(weights.values())),
+    )

@@ -1,0 +1,62 @@
+"""What a quantized ONNX graph really holds: which nodes read INT8 weights, and their share of all weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pt_core.artifacts.artifact import Quantization
+from pt_core.errors import NothingQuantized
+
+_PASS_THROUGH = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Identity", "Cast")
+"""Nodes between a weight and the node that computes with it."""
+
+
+def describe_quantization(path: Path, *, scheme: str) -> Quantization:
+    """Return the layers of a graph whose weights are INT8, the others, and the INT8 share of weight elements.
+
+    A weight is a constant with at least two dimensions longer than 1; its layer is the node that
+    computes with it.
+
+    Raises:
+        NothingQuantized: no weight is INT8.
+    """
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    int8_types = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    quantized: dict[str, int] = {}
+    kept: dict[str, int] = {}
+    for tensor in graph.initializer:
+        if sum(size > 1 for size in tensor.dims) < 2:
+            continue
+        layer = _consumer(graph, tensor.name)
+        weights = quantized if tensor.data_type in int8_types else kept
+        weights[layer] = weights.get(layer, 0) + _num_elements(tensor)
+    if not quantized:
+        operators = sorted({node.op_type for node in graph.node})
+        raise NothingQuantized(f"{scheme}: no weight became INT8; the graph has {', '.join(operators)[:300]}")
+    total = sum(quantized.values()) + sum(kept.values())
+    return Quantization(
+        scheme=scheme,
+        quantized_layers=tuple(quantized),
+        kept_layers=tuple(name for name in kept if name not in quantized),
+        weight_share=sum(quantized.values()) / total,
+    )
+
+
+def _consumer(graph: Any, name: str) -> str:
+    """Return the name of the node that computes with a constant, behind those that only reshape it."""
+    for node in graph.node:
+        if name in node.input:
+            if node.op_type in _PASS_THROUGH:
+                return _consumer(graph, node.output[0])
+            return str(node.name or node.output[0])
+    return name
+
+
+def _num_elements(tensor: Any) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count

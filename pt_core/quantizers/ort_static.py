@@ -1,0 +1,85 @@
+"""Quantizer "onnx-int8-static": INT8 weights and activations by QDQ nodes, ranges from the calibration split."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pt_core.artifacts.artifact import Artifact, Quantization
+from pt_core.artifacts.plugin import Needs
+from pt_core.errors import DataError
+from pt_core.formats.onnx_ import FILE, INPUT, missing_packages
+from pt_core.quantizers.onnx_graph import describe_quantization
+from pt_core.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BATCH = 32
+
+
+class OnnxInt8Static(Record):
+    """ONNX Runtime's static quantization."""
+
+    name: ClassVar[str] = "onnx-int8-static"
+    source: ClassVar[str] = "onnx"
+    target: ClassVar[str] = "onnx"
+    needs: ClassVar[Needs] = "calibration"
+
+    per_channel: bool = True
+    """Whether each output channel has its own scale: more accurate, rarely slower."""
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    """How activation ranges come from the calibration samples; the last two clip outliers."""
+
+    def unavailable(self) -> str | None:
+        """Return which package is missing, if one is."""
+        return missing_packages("onnx", "onnxruntime", "sympy")
+
+    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
+        """Quantize the graph with ranges observed on ``data``, (N, *input_shape) float32.
+
+        Raises:
+            DataError: there is no calibration sample.
+            NothingQuantized: no weight became INT8.
+        """
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+        from pt_core.quantizers.ort_prepare import prepare_graph, quiet_quantizer
+
+        if data is None or not len(data):
+            raise DataError(f"{self.name}: no calibration samples, expected at least one")
+        methods = {
+            "minmax": CalibrationMethod.MinMax,
+            "entropy": CalibrationMethod.Entropy,
+            "percentile": CalibrationMethod.Percentile,
+        }
+        with tempfile.TemporaryDirectory() as scratch, quiet_quantizer():
+            prepared = prepare_graph(Path(source.directory) / FILE, Path(scratch))
+            quantize_static(
+                prepared,
+                destination / FILE,
+                _Reader(data),
+                quant_format=QuantFormat.QDQ,
+                per_channel=self.per_channel,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=methods[self.method],
+            )
+        return describe_quantization(destination / FILE, scheme=self.name)
+
+
+class _Reader:
+    """Feed calibration samples in batches, in order, once."""
+
+    def __init__(self, samples: NDArray[np.float32]) -> None:
+        self._batches: Iterator[NDArray[np.float32]] = iter(
+            [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Return the next batch by input name, or ``None`` at the end."""
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
