@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pt_core.building.plan import Plan, make_plan
-
 from flows.config import PipelineConfig
 from flows.home import add_code_path
 from flows.load import load_config
+from pt_core.building.plan import Plan, make_plan
 from pt_core.errors import ConfigError
 from pt_core.modeling.target import check_target
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from pt_core.building.plan import Variant
 from pydantic import Field, model_validator
 
+from pt_core.building.plan import Variant
 from pt_core.data.config import DataConfig
 from pt_core.decision.config import GateConfig
 from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pt_core.building.plan import Plan
-
 from flows.config import PipelineConfig
 from flows.home import Home
 from flows.requests import prepare_request, root_request, step_request, train_request
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.building.plan import Plan
 from pt_core.data.dataset import Dataset
 from pt_core.record import Record
 from tasks.caching import lookup

@@ -52,6 +52,7 @@ def activate(home: Path | None) -> Home:
     if home is not None:
         os.environ[HOME_VARIABLE] = str(home.resolve())
     chosen = current_home()
+    Path(chosen.root).mkdir(parents=True, exist_ok=True)
     os.environ[HOME_VARIABLE] = chosen.root
     defaults = {
         "PREFECT_HOME": f"{chosen.root}/prefect",

@@ -9,7 +9,6 @@ from pathlib import Path
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
-from pt_core.building.plan import Plan
 
 from flows.check import check
 from flows.config import PipelineConfig
@@ -19,6 +18,7 @@ from flows.requests import attack_request, prepare_request, root_request, train_
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.building.plan import Plan
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import Link, MeasuredVariant, RunResult
@@ -28,12 +28,13 @@ from pt_core.errors import GateRefused
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
+from tasks.dashboard import TrackedRun, links
 from tasks.data import prepare
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report
 from tasks.track import track_finish, track_result, track_start, track_training
-from tasks.tracking import TrackedRun, links
+from tasks.tracking import RunStatus
 from tasks.train import train
 from tasks.verify import verify
 
@@ -57,7 +58,7 @@ def lifecycle(config: str = str(DEFAULT_CONFIG), overrides: tuple[str, ...] = ()
         home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(path)
     )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    status = "FAILED"
+    status: RunStatus = "FAILED"
     try:
         dataset, checkpoint, reference = train_and_verify(settings, path.parent, home)
         tracked = opening.result()
@@ -82,7 +83,7 @@ def lifecycle(config: str = str(DEFAULT_CONFIG), overrides: tuple[str, ...] = ()
             reproduce=_reproduce(path, overrides),
         )
         files = report(result, str(home.runs / result.run_name))
-        track_result(tracked, result, files.files)
+        track_result(tracked, result, files.folder)
         publish(result)
         status = "FINISHED" if winner else "FAILED"
     finally:
@@ -128,7 +129,7 @@ def _tags(path: Path) -> dict[str, str]:
 
 
 def _links(tracked: TrackedRun) -> tuple[Link, ...]:
-    found = [Link(name=name, url=url) for name, url in links(tracked).items()]
+    found = list(links(tracked))
     ui = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
     if ui:
         found.append(Link(name="Prefect flow run", url=f"{ui}/v2/runs/flow-run/{flow_run.id}"))

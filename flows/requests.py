@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pt_core.building.build import StepRequest, checkpoint_source
-
 from flows.config import PipelineConfig
 from flows.home import Home
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.building.build import StepRequest, checkpoint_source
 from pt_core.bundle import hash_file
 from pt_core.data.dataset import Dataset
 from pt_core.data.requests import PrepareRequest

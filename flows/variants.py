@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pt_core.building.plan import Plan, PlanNode
-
 from flows.config import PipelineConfig
 from flows.home import Home
 from flows.requests import step_request
 from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.building.plan import Plan, PlanNode
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import MeasuredVariant, VariantState
 from pt_core.errors import PtCoreError, StepUnavailable

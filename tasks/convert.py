@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from prefect import task
-from pt_core.building.build import StepRequest, run_step
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.building.build import StepRequest, run_step
 from tasks.caching import cache_key
 from tasks.progress import shown
 

@@ -35,7 +35,7 @@ def gate_report(result: RunResult) -> str:
 
 def _tree(result: RunResult) -> list[str]:
     lines = ["```mermaid", "graph LR", '  n0["checkpoint"]']
-    known = {(): "n0"}
+    known: dict[tuple[str, ...], str] = {(): "n0"}
     for variant in result.variants:
         chain: tuple[str, ...] = ()
         for name in ("torch", *(step.name for step in variant.steps)):

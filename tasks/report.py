@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pt_core.reporting.html import write_report
 
 from pt_core.decision.result import RunResult
 from pt_core.files import write_text_atomically
 from pt_core.record import Record
+from pt_core.reporting.html import write_report
 from tasks.progress import shown
 
 RESULT = "run.json"

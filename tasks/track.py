@@ -9,16 +9,16 @@ from prefect.cache_policies import NO_CACHE
 
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
-from pt_core.decision.result import RunResult
-from pt_core.reporting.plots import variant_pictures
+from pt_core.decision.result import Link, RunResult
 from tasks import tracking
+from tasks.dashboard import TrackedRun, links
 from tasks.progress import shown
 
 
 @task(name="track-start", task_run_name="open MLflow run", cache_policy=NO_CACHE)
 def track_start(
     tracking_uri: str, experiment: str, run_name: str, artifact_root: str, tags: dict[str, str]
-) -> tracking.TrackedRun:
+) -> TrackedRun:
     """Open the parent run."""
     with shown("open MLflow run"):
         return tracking.start_run(
@@ -27,21 +27,38 @@ def track_start(
 
 
 @task(name="track-training", task_run_name="log training", cache_policy=NO_CACHE)
-def track_training(run: tracking.TrackedRun, checkpoint: Checkpoint, dataset: Dataset) -> None:
+def track_training(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) -> None:
     """Log the parameters, the epochs and the dataset."""
     tracking.log_checkpoint(run, checkpoint, dataset)
 
 
 @task(name="track-result", task_run_name="log variants", cache_policy=NO_CACHE)
-def track_result(run: tracking.TrackedRun, result: RunResult, files: tuple[str, ...]) -> None:
-    """Log a child run and a model per variant, then the comparison and the pictures on the parent."""
+def track_result(run: TrackedRun, result: RunResult, folder: str) -> tuple[Link, ...]:
+    """Log a child run and a model per variant, then the comparison and the page on the parent; return the links."""
     with shown("log variants"):
-        for variant in result.variants:
-            tracking.log_variant(run, variant, result.dataset, pictures=variant_pictures(variant, result))
-        tracking.log_result(run, result, [Path(file) for file in files])
+        files = sorted(path for path in Path(folder).iterdir() if path.is_file())
+        own = {variant.name: _pictures(files, variant.name) for variant in result.variants}
+        children = [
+            tracking.log_variant(
+                run,
+                variant,
+                result.dataset,
+                pictures={name: path.read_bytes() for name, path in own[variant.name].items()},
+            )
+            for variant in result.variants
+        ]
+        taken = {path for pictures in own.values() for path in pictures.values()}
+        tracking.log_result(run, result, [path for path in files if path not in taken])
+        return links(run, children=children)
 
 
 @task(name="track-finish", task_run_name="close MLflow run", cache_policy=NO_CACHE)
-def track_finish(run: tracking.TrackedRun, status: str) -> None:
+def track_finish(run: TrackedRun, status: tracking.RunStatus) -> None:
     """Close the parent run."""
     tracking.finish_run(run, status)
+
+
+def _pictures(files: list[Path], variant: str) -> dict[str, Path]:
+    """Return a variant's pictures under names that are the same for every variant, as MLflow compares them."""
+    names = ("confusion_matrix.png", "roc.png", "pr.png")
+    return {name: path for path in files for name in names if path.name == f"{variant}-{name}"}

@@ -26,7 +26,7 @@ def plan(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool)
         print_json({"pipeline": settings.name, "steps": [state.model_dump(mode="json") for state in states]})
         return
     tree = Tree(f"[bold]{settings.name}[/]  [dim]{config}[/]")
-    branches = {None: tree}
+    branches: dict[str | None, Tree] = {None: tree}
     for state in states:
         colour = {"cached": "green", "skipped": "yellow"}.get(state.state, "cyan")
         why = f"  [dim]{state.reason}[/]" if state.reason else ""
