@@ -17,7 +17,7 @@ from pt_core.environment import describe_environment
 from pt_core.errors import StepFailed
 from pt_core.isolation import report_progress
 from pt_core.modeling.memory import gradient_checkpointing
-from pt_core.modeling.network import complete_spec
+from pt_core.modeling.network import build_network, complete_spec
 from pt_core.training.batches import Fetch, count_batches, make_fetch, ordered_rows, shuffled_rows
 from pt_core.training.config import TrainConfig
 from pt_core.training.epoch import train_epoch, validate
@@ -68,7 +68,9 @@ def train(request: TrainRequest) -> Checkpoint:
     )
     with gradient_checkpointing(session.network) if request.model.gradient_checkpointing else _nothing():
         history, kept = _run_epochs(session, data)
-    session.network.load_state_dict(kept.weights)
+    # A fresh network: on the CPU, contiguous, and with nothing that is not in the saved weights.
+    network = build_network(spec)
+    network.load_state_dict(kept.weights)
     info = CheckpointInfo(
         spec=spec,
         labels=request.dataset.labels,
@@ -81,13 +83,13 @@ def train(request: TrainRequest) -> Checkpoint:
         device=device,
         epoch=kept.epoch,
         history=tuple(history),
-        num_parameters=sum(p.numel() for p in session.network.parameters() if p.requires_grad),
+        num_parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
         environment=describe_environment(),
     )
     return save_checkpoint(
         Path(request.store),
         info=info,
-        network=session.network,
+        network=network,
         training_state=kept.training_state,
         golden_inputs=torch.tensor(data.validation.x[:NUM_GOLDEN]),
     )

@@ -1,0 +1,108 @@
+"""Initial weights have the statistics of their method, and depend on nothing but the generator."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pt_core.modeling.initialize import initialize
+
+
+def drawn(network, method, seed=0):
+    initialize(network, method=method, generator=torch.Generator().manual_seed(seed))
+    return network
+
+
+def deviation(weight):
+    return float(weight.detach().std())
+
+
+def test_kaiming_is_normal_with_gain_over_root_of_fan_in():
+    network = drawn(
+        nn.Sequential(nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 64, 3)), "kaiming"
+    )
+    assert deviation(network[0].weight) == pytest.approx(math.sqrt(2 / (32 * 9)), rel=0.03)
+    assert deviation(network[3].weight) == pytest.approx(math.sqrt(1 / (64 * 9)), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("activation", "gain"),
+    [(nn.ReLU(), 2**0.5), (nn.Tanh(), 5 / 3), (nn.Sigmoid(), 1.0), (nn.LeakyReLU(0.2), (2 / 1.04) ** 0.5)],
+)
+def test_xavier_is_uniform_with_the_gain_of_what_follows(activation, gain):
+    network = drawn(nn.Sequential(nn.Linear(300, 200), nn.Dropout(), activation, nn.Linear(200, 2)), "xavier")
+    bound = gain * math.sqrt(6 / 500)
+    weight = network[0].weight.detach()
+    assert float(weight.abs().max()) == pytest.approx(bound, rel=0.01)
+    assert deviation(weight) == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+def test_orthogonal_rows_are_orthogonal_and_as_long_as_the_gain():
+    weight = drawn(nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2)), "orthogonal")[
+        0
+    ].weight.detach()
+    torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(32), atol=1e-5, rtol=0)
+
+
+def test_normal_has_a_deviation_of_one_fiftieth():
+    assert deviation(drawn(nn.Sequential(nn.Linear(300, 300)), "normal")[0].weight) == pytest.approx(
+        0.02, rel=0.03
+    )
+
+
+def test_a_non_linearity_out_of_sight_counts_as_relu():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(400, 400)
+            self.last = nn.Linear(400, 400)
+
+        def forward(self, x):
+            return self.last(torch.relu(self.first(x)))
+
+    network = drawn(Hidden(), "kaiming")
+    assert deviation(network.first.weight) == pytest.approx(math.sqrt(2 / 400), rel=0.03)
+    assert deviation(network.last.weight) == pytest.approx(math.sqrt(1 / 400), rel=0.03)
+
+
+def test_activations_of_a_deep_relu_network_keep_their_scale():
+    layers = [layer for _ in range(20) for layer in (nn.Linear(256, 256), nn.ReLU())]
+    network = drawn(nn.Sequential(*layers, nn.Linear(256, 256)), "kaiming")
+    x = torch.randn(512, 256, generator=torch.Generator().manual_seed(1))
+    assert 0.3 < deviation(network(x)) < 3
+
+
+def test_biases_are_zero_norms_the_identity_and_padding_stays_zero():
+    network = nn.Sequential(
+        nn.Linear(4, 4), nn.BatchNorm1d(4), nn.LayerNorm(4), nn.Embedding(500, 16, padding_idx=3)
+    )
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 7.0)
+    network[1].running_mean.fill_(7.0)
+    drawn(network, "kaiming")
+    assert not network[0].bias.any()
+    assert torch.equal(network[1].weight, torch.ones(4))
+    assert not network[1].running_mean.any()
+    assert torch.equal(network[2].weight, torch.ones(4))
+    assert not network[3].weight[3].any()
+    assert deviation(network[3].weight) == pytest.approx(0.02, rel=0.1)
+
+
+def test_keep_changes_nothing():
+    network = nn.Sequential(nn.Linear(4, 4))
+    before = network[0].weight.clone()
+    assert torch.equal(drawn(network, "keep")[0].weight, before)
+
+
+@pytest.mark.parametrize("method", ["xavier", "kaiming", "normal", "orthogonal"])
+def test_equal_seeds_give_equal_weights_whatever_the_global_generator(method):
+    first, second, other = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)
+    drawn(first, method, seed=5)
+    torch.rand(3)
+    drawn(second, method, seed=5)
+    drawn(other, method, seed=6)
+    assert torch.equal(first.weight, second.weight)
+    assert not torch.equal(first.weight, other.weight)

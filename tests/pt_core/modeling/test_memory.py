@@ -1,0 +1,101 @@
+"""Checkpointing changes when activations exist, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from pt_core.errors import ConfigError
+from pt_core.modeling.cnn import cnn
+from pt_core.modeling.memory import find_blocks, gradient_checkpointing
+from pt_core.modeling.mlp import mlp
+from pt_core.modeling.resnet import ResidualBlock, resnet18
+
+NETWORKS = {
+    "cnn": lambda: cnn((1, 8, 8), 10, width=8),
+    "resnet18": lambda: resnet18((1, 8, 8), 10, width=4),
+    "dropout": lambda: nn.Sequential(
+        nn.Sequential(nn.Flatten(), mlp((64,), 32, dropout=0.5)), nn.Linear(32, 10)
+    ),
+}
+
+
+def built(name):
+    torch.manual_seed(0)
+    return NETWORKS[name]()
+
+
+def one_step(network, precision=torch.float32):
+    torch.manual_seed(1)
+    x, y = torch.rand(16, 1, 8, 8), torch.arange(16) % 10
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is torch.bfloat16):
+        logits = network(x)
+    loss = nn.functional.cross_entropy(logits.float(), y)
+    loss.backward()
+    return loss, [parameter.grad for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_loss_gradients_and_batch_statistics_are_the_same_bits(name, precision):
+    plain, saving = built(name), built(name)
+    expected_loss, expected_grads = one_step(plain, precision)
+    with gradient_checkpointing(saving) as num_blocks:
+        loss, grads = one_step(saving, precision)
+    assert num_blocks > 0
+    assert torch.equal(loss, expected_loss)
+    assert all(torch.equal(*pair) for pair in zip(grads, expected_grads, strict=True))
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in saving.state_dict().items())
+
+
+def kept_bytes(network):
+    """Return the memory that a forward pass leaves allocated for the backward pass, by torch's profiler."""
+    x = torch.rand(64, 1, 32, 32)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        logits = network(x)
+    assert logits.requires_grad
+    return sum(event.self_cpu_memory_usage for event in profiler.key_averages())
+
+
+@pytest.mark.parametrize(("name", "share"), [("cnn", 0.6), ("resnet18", 0.4)])
+def test_less_memory_is_kept_for_the_backward_pass(name, share):
+    network = built(name)
+    kept_bytes(network)
+    plain = kept_bytes(network)
+    with gradient_checkpointing(network):
+        saving = kept_bytes(network)
+    assert 0 < saving < share * plain, (saving, plain)
+
+
+def test_blocks_of_a_residual_network_are_its_residual_blocks_stem_and_classifier():
+    blocks = find_blocks(built("resnet18"))
+    assert sum(isinstance(block, ResidualBlock) or len(list(block.children())) > 2 for block in blocks) >= 8
+
+
+def test_keys_stay_and_the_network_is_as_before_when_the_context_ends():
+    network = built("cnn")
+    keys = list(network.state_dict())
+    with gradient_checkpointing(network):
+        assert list(network.state_dict()) == keys
+    assert not any("forward" in module.__dict__ for module in network.modules())
+
+
+def test_evaluation_and_export_inside_the_context_see_the_plain_network():
+    network = built("cnn").eval()
+    x = torch.rand(4, 1, 8, 8)
+    expected = network(x)
+    with gradient_checkpointing(network), torch.no_grad():
+        assert torch.equal(network(x), expected)
+        exported = torch.export.export(network, (x,))
+        assert "checkpoint" not in str(exported.graph)
+        torch.testing.assert_close(exported.module()(x), expected)
+
+
+def test_a_network_without_blocks_is_refused_with_what_to_do():
+    with (
+        pytest.raises(ConfigError, match=r"Sequential has no blocks.*or set it to false"),
+        gradient_checkpointing(mlp((64,), 10)),
+    ):
+        pass

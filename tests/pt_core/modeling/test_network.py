@@ -1,0 +1,143 @@
+"""Building from a spec: normalisation inside, arguments completed, and every mistake named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pt_core.data.dataset import load_split
+from pt_core.errors import ConfigError
+from pt_core.modeling.network import build_network, complete_spec
+from pt_core.modeling.spec import ModelConfig
+
+CNN = "pt_core.modeling.cnn:cnn"
+
+
+def spec_of(digits, target=CNN, **changes):
+    return complete_spec(ModelConfig(target=target, **changes), digits)
+
+
+def test_input_shape_and_classes_are_filled_in(digits):
+    spec = spec_of(digits, arguments={"width": 8})
+    assert spec.arguments == {"input_shape": [1, 8, 8], "num_classes": 10, "width": 8}
+    assert (spec.input_range, spec.mean, spec.std) == ((0.0, 1.0), digits.mean, digits.std)
+
+
+def test_the_first_layer_normalises_raw_input(digits):
+    network = build_network(spec_of(digits)).eval()
+    raw = torch.tensor(load_split(digits, "test").x[:8])
+    normalised = torch.from_numpy((raw.numpy() - np.float32(digits.mean[0])) / np.float32(digits.std[0]))
+    torch.testing.assert_close(network(raw), network.network(normalised))
+
+
+def test_each_channel_has_its_own_mean_and_deviation(digits):
+    spec = spec_of(digits, "pt_core.modeling.mlp:mlp").model_copy(
+        update={"input_shape": (2, 1, 1), "mean": (1.0, 10.0), "std": (2.0, 5.0), "arguments": {}}
+    )
+    spec = spec.model_copy(update={"arguments": {"input_shape": [2, 1, 1], "num_classes": 10, "hidden": []}})
+    network = build_network(spec)
+    seen = []
+    network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(torch.tensor([[[[3.0]], [[0.0]]]]))
+    assert seen[0].flatten().tolist() == [1.0, -2.0]
+
+
+def test_without_normalisation_nothing_stands_before_the_network(digits):
+    network = build_network(spec_of(digits, normalize=False)).eval()
+    raw = torch.tensor(load_split(digits, "test").x[:2])
+    assert torch.equal(network(raw), network.network(raw))
+    assert not {"mean", "std"} & set(network.state_dict())
+
+
+def test_normalisation_is_part_of_the_saved_state(digits):
+    assert {"mean", "std"} <= set(build_network(spec_of(digits)).state_dict())
+
+
+def test_completing_a_spec_draws_nothing_from_the_global_generator(digits):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    spec_of(digits)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_function_that_takes_no_shape_gets_none(digits, write_module):
+    name = write_module("""
+        class Net(nn.Module):
+            def __init__(self, *, scale=1.0):
+                super().__init__()
+                self.layer = nn.Linear(64, 10)
+            def forward(self, x):
+                return self.layer(x.flatten(1))
+    """)
+    assert spec_of(digits, f"{name}:Net").arguments == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            {"widht": 8},
+            r"model\.arguments\.widht: .*did you mean width\?.*it takes input_shape, num_classes, width",
+        ),
+        ({"num_classes": 9}, r"num_classes: 9, but the data has 10; leave it out"),
+        ({"width": "wide"}, r"cnn\(.*width='wide'\) raised TypeError"),
+        ({"width": -1}, r"raised RuntimeError"),
+    ],
+)
+def test_a_wrong_argument_is_named(digits, arguments, expected):
+    with pytest.raises(ConfigError, match=expected):
+        spec_of(digits, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("pt_core.modeling.cnn:cmn", r"did you mean pt_core\.modeling\.cnn:cnn\?"),
+        ("no_such_module:net", "no module named 'no_such_module'"),
+        ("pt_core.modeling.cnn:HIDDEN", "is a int, expected a function or class"),
+    ],
+)
+def test_a_wrong_import_path_is_explained(digits, target, expected):
+    with pytest.raises(ConfigError, match=expected):
+        spec_of(digits, target)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import not_installed_here\ndef net(): ...", "not_installed_here.*install what it needs"),
+        ("def net(): return 3", "returned int, expected a torch.nn.Module"),
+        ("def net(depth): ...", "needs depth; set model.arguments.depth"),
+        ("def net(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))", "without a shape"),
+        (
+            "def net(): return nn.Sequential(nn.Flatten(), nn.Linear(63, 10))",
+            r"failed on a batch of shape \(2, 1, 8, 8\)",
+        ),
+        (
+            "def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 9))",
+            r"shape \(2, 9\), expected \(2, 10\)",
+        ),
+        ("def net(): return nn.Flatten(0)", r"shape \(128,\), expected \(2, 10\)"),
+        (
+            """
+            class net(nn.Module):
+                def forward(self, x):
+                    return torch.full((len(x), 10), float("nan"))
+            """,
+            "NaN or infinite logits",
+        ),
+        (
+            """
+            class net(nn.Module):
+                def forward(self, x):
+                    return {"logits": x}
+            """,
+            "returns dict, expected one floating-point tensor",
+        ),
+    ],
+)
+def test_a_network_that_is_no_classifier_of_this_data_is_refused(digits, write_module, code, expected):
+    with pytest.raises(ConfigError, match=expected):
+        spec_of(digits, f"{write_module(code)}:net")
