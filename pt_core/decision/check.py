@@ -47,12 +47,13 @@ class Judged(NamedTuple):
 def apply_rule(rule: GateRule, evidence: Evidence) -> Judged:
     """Return the check of one rule; its state is told in :func:`pt_core.decision.gate.judge`."""
     kind, limit = limit_of(rule)
+    bound = drop(limit, 0) if kind == "max_drop" else limit
     observed = _observe(rule.metric, kind, evidence)
     interval = _interval(rule.metric, kind, evidence)
     problem = _unusable(rule.metric, kind, observed, interval, evidence)
     if observed is None or problem:
         return Judged(unmeasured(rule), problem)
-    state, clause = _too_few(rule.metric, evidence) or _compare(rule.metric, kind, limit, observed, interval)
+    state, clause = _too_few(rule.metric, evidence) or _compare(rule.metric, kind, bound, observed, interval)
     check = Check(
         metric=rule.metric, rule=kind, limit=limit, observed=observed, interval=interval, state=state
     )

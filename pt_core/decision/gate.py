@@ -37,9 +37,9 @@ def judge(
     - "fail": the limit is broken; a value equal to the limit keeps it;
     - "pass".
 
-    A drop is the reference's metric minus the variant's, rounded to 12 decimals, so that 0.96 - 0.95,
-    which is 0.010000000000000009 in floating point, keeps a limit of 0.01. The interval of a drop is the
-    metric's own, with the reference's value taken as exact.
+    A drop is the reference's metric minus the variant's. Both it and its limit are rounded to 12 decimals,
+    so that 0.96 - 0.95, which is 0.010000000000000009 in floating point, keeps a limit of 0.01. The
+    interval of a drop is the metric's own, with the reference's value taken as exact.
 
     Args:
         variant: name of the variant.
