@@ -10,7 +10,7 @@ from pt_core.errors import NotComparable
 from pt_core.evaluation.report import EvaluationReport
 from pt_core.record import Record
 
-_UNDEFINED = "–"  # noqa: RUF001 - an en dash stands for "undefined" in the table
+_UNDEFINED = "-"
 
 
 class ComparisonRow(Record):
