@@ -94,7 +94,8 @@ def staging(parent: Path) -> Iterator[Path]:
     # The lock goes with its process however that ends; unlike the process id it holds across containers.
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,7 +140,7 @@ def open_bundle(directory: Path, *, kind: BundleKind | None = None) -> tuple[Bun
     """
     manifest, digest = _read_manifest(directory)
     if kind is not None and manifest.kind != kind:
-        raise IntegrityError(f"{directory}: expected a {kind}, found a {manifest.kind}")
+        raise IntegrityError(f"{directory}: expected the kind {kind}, found {manifest.kind}")
     problems = _compare(directory, manifest)
     if problems:
         raise IntegrityError(

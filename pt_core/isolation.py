@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Literal, TypeVar
 
+from pydantic import ValidationError
+
 from pt_core.errors import PtCoreError, StepFailed, error_from_dict
 from pt_core.record import Record
 
@@ -24,6 +26,8 @@ CODE_PATH_VARIABLE = "PT_PIPELINE_CODE_PATH"
 
 _PROGRESS_VARIABLE = "PT_CORE_PROGRESS_FD"
 _TAIL_LINES = 30
+_TAIL_BYTES = 2**16
+_MAX_MESSAGE = 500
 
 R = TypeVar("R", bound=Record)
 
@@ -41,9 +45,13 @@ class Progress(Record):
 
 def report_progress(done: int, total: int, message: str = "") -> None:
     """Tell the parent process how far the work is; does nothing when nobody listens."""
-    descriptor = os.environ.get(_PROGRESS_VARIABLE)
-    if descriptor:
-        line = Progress(done=done, total=total, message=message).to_json() + "\n"
+    descriptor, _, listener_of = os.environ.get(_PROGRESS_VARIABLE, "").partition(":")
+    # A process that this one started inherits the variable but not the pipe: the number may be any file there.
+    if listener_of != str(os.getpid()):
+        return
+    line = Progress(done=done, total=total, message=message[:_MAX_MESSAGE]).to_json() + "\n"
+    # Progress nobody reads any more is no reason to fail the work.
+    with contextlib.suppress(OSError):
         os.write(int(descriptor), line.encode())
 
 
@@ -75,7 +83,7 @@ def run_isolated(
         (folder / "request.json").write_text(request.to_json())
         with (folder / "output.log").open("wb") as log:
             returncode = _run_child(
-                [sys.executable, "-P", "-m", "pt_core.isolation", target, scratch],
+                [sys.executable, "-P", "-X", "faulthandler", "-m", "pt_core.isolation", target, scratch],
                 log=log,
                 environment=_child_environment(num_threads),
                 timeout_s=timeout_s,
@@ -90,7 +98,12 @@ def run_isolated(
         content = json.loads(answer.read_text())
         if "error" in content:
             raise error_from_dict(content["error"])
-        return reply.model_validate(content["reply"])
+        try:
+            return reply.model_validate(content["reply"])
+        except ValidationError as error:
+            raise StepFailed(
+                f"{target}: replied no {reply.__name__}: {error}"[:2000], details=tail
+            ) from error
 
 
 def _child_environment(num_threads: int | None) -> dict[str, str]:
@@ -112,7 +125,7 @@ def _run_child(
     """Return the exit code, or ``None`` when the child was killed at its time limit."""
     read_end, write_end = os.pipe()
     # The child leads its own session, so that killing its group takes grandchildren (compilers) too,
-    # and holds the read end of our stdin pipe: when we die, even by SIGKILL, it sees the end and exits.
+    # and its stdin is a pipe that we hold open: when we die, even by SIGKILL, it sees the end and exits.
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -151,17 +164,23 @@ def _listen(descriptor: int, on_progress: Callable[[Progress], None] | None) -> 
 
 def _describe_exit(returncode: int) -> str:
     if returncode < 0:
-        return f"the process was killed by {signal.Signals(-returncode).name}"
+        known = {member.value: member.name for member in signal.Signals}
+        hint = ", perhaps for want of memory" if returncode == -signal.SIGKILL else ""
+        return f"the process was killed by {known.get(-returncode, f'signal {-returncode}')}{hint}"
     return f"the process exited with code {returncode} and no result"
 
 
 def _tail(log: Path) -> list[str]:
-    return log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        return stream.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
 
 
 def _main(target: str, scratch: str) -> int:
     """Entry point of the child process."""
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    watcher = _start_watcher()
+    if _PROGRESS_VARIABLE in os.environ:
+        os.environ[_PROGRESS_VARIABLE] += f":{os.getpid()}"
     folder = Path(scratch)
     answer: dict[Literal["reply", "error"], object]
     try:
@@ -169,7 +188,7 @@ def _main(target: str, scratch: str) -> int:
         answer = {"reply": result.model_dump(mode="json")}
     except PtCoreError as error:
         answer = {"error": error.to_dict()}
-    except Exception as error:  # noqa: BLE001 - the boundary where any failure becomes a recorded one
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where any failure becomes a recorded one
         traceback.print_exc()
         tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
         failure = StepFailed(f"{target}: {type(error).__name__}: {error}"[:2000], details=tail)
@@ -179,6 +198,9 @@ def _main(target: str, scratch: str) -> int:
     partial.rename(folder / "reply.json")
     sys.stdout.flush()
     sys.stderr.flush()
+    # Reaped here, because process 1 of a container may reap nobody.
+    os.kill(watcher, signal.SIGKILL)
+    os.waitpid(watcher, 0)
     # Native thread pools of the runtimes may hang in their destructors; the reply is already on disk.
     os._exit(0)
 
@@ -193,9 +215,20 @@ def _call(target: str, request: str) -> Record:
     return result
 
 
-def _exit_with_parent() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
+def _start_watcher() -> int:
+    """Fork a watcher that kills this process and all it started when the parent is gone; return its id.
+
+    A process, because a thread would not run while native code holds the interpreter's lock.
+    """
+    watcher = os.fork()
+    if watcher == 0:
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return watcher
 
 
 if __name__ == "__main__":

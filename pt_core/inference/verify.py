@@ -1,0 +1,72 @@
+"""Verify a bundle of any kind, in a process of its own: bytes first, then what its kind promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pt_core.artifacts.artifact import Artifact, Precision
+from pt_core.artifacts.checkpoint_files import check_checkpoint
+from pt_core.artifacts.integrity import (
+    GOLDEN_RELATIVE_TOLERANCE,
+    IntegrityReport,
+    replay_golden,
+    report_bytes,
+)
+from pt_core.bundle import Bundle, Manifest, open_bundle, read_info
+from pt_core.errors import IntegrityError
+from pt_core.inference.predictor import load_predictor
+from pt_core.inference.requests import VerifyRequest
+
+__all__ = ["VerifyRequest", "verify"]
+
+RELATIVE_TOLERANCE: dict[Precision, float] = {
+    "fp32": GOLDEN_RELATIVE_TOLERANCE,
+    "fp16": 1e-2,
+    "bf16": 5e-2,
+    "int8": 5e-2,
+}
+"""Greatest difference of a replayed logit, as a share of the greatest: kernels of another CPU round elsewhere."""
+
+
+def verify(request: VerifyRequest) -> IntegrityReport:
+    """Check a bundle's bytes, then a checkpoint's weights and outputs, or an artifact's outputs by its own runtime.
+
+    Raises:
+        IntegrityError: something differs; the message names the bundle, the file or the tensor.
+        StepUnavailable: this machine lacks the artifact's runtime.
+    """
+    bundle, manifest = open_bundle(Path(request.directory))
+    if request.expected_digest not in (None, bundle.digest):
+        raise IntegrityError(
+            f"{bundle.directory}: its digest is {bundle.digest}, expected {request.expected_digest}; "
+            "it is intact but it is another bundle than the one on record"
+        )
+    if manifest.kind == "checkpoint":
+        return check_checkpoint(bundle, manifest)
+    if manifest.kind == "artifact":
+        return _check_artifact(bundle, manifest)
+    return report_bytes(bundle, manifest)
+
+
+def _check_artifact(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
+    artifact = read_info(bundle, manifest, Artifact)
+    sizes = {entry.path: entry.size_bytes for entry in manifest.files}
+    missing = [name for name in artifact.payload if name not in sizes]
+    if missing:
+        raise IntegrityError(
+            f"{bundle.directory}: the payload is not complete",
+            details=[f"{name}: missing" for name in missing],
+        )
+    predictor = load_predictor(artifact, device="cpu")
+    error, replayed = replay_golden(
+        bundle,
+        predictor.logits,
+        input_shape=artifact.spec.input_shape,
+        num_classes=artifact.spec.num_classes,
+        relative_tolerance=RELATIVE_TOLERANCE[artifact.precision],
+    )
+    report = report_bytes(bundle, manifest)
+    loaded = f"It loads as {artifact.format} in {predictor.runtime().runtime}."
+    return report.model_copy(
+        update={"checks": (*report.checks, loaded, *replayed), "golden_max_abs_error": error}
+    )

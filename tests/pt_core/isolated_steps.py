@@ -1,0 +1,108 @@
+"""Steps that end in every way a step can end; run in child processes by the tests of isolation."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pt_core.errors import ParityError
+from pt_core.isolation import report_progress
+from pt_core.record import Record
+
+
+class Word(Record):
+    text: str
+    number: int = 0
+
+
+class Other(Record):
+    different: str
+
+
+def echo(request: Word) -> Word:
+    return Word(text=request.text[::-1], number=os.getpid())
+
+
+def count(request: Word) -> Word:
+    for done in range(1, request.number + 1):
+        report_progress(done, request.number, request.text)
+    return request
+
+
+def count_in_a_grandchild(request: Word) -> Word:
+    code = "from pt_core.isolation import report_progress; report_progress(1, 1, 'wrong process')"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return request
+
+
+def reply_something_else(request: Word) -> Other:
+    return Other(different=request.text)
+
+
+def reply_no_record(request: Word) -> Word:
+    return 3
+
+
+def segfault(request: Word) -> Word:
+    print("about to crash", flush=True)
+    ctypes.string_at(0)
+    return request
+
+
+def abort(request: Word) -> Word:
+    os.abort()
+
+
+def leave(request: Word) -> Word:
+    print("leaving", flush=True)
+    os._exit(request.number)
+
+
+def leave_politely(request: Word) -> Word:
+    sys.exit(request.number)
+
+
+def exhaust_memory(request: Word) -> Word:
+    return Word(text="x", number=len(bytearray(2**60)))
+
+
+def raise_plainly(request: Word) -> Word:
+    raise ZeroDivisionError(request.text)
+
+
+def raise_typed(request: Word) -> Word:
+    raise ParityError("differs by 0.5", details=["batch 1", "batch 7"])
+
+
+def flood(request: Word) -> Word:
+    for number in range(20_000):
+        print("line", number, "x" * 100)
+    os._exit(9)
+
+
+def hang_with_a_grandchild(request: Word) -> Word:
+    grandchild = subprocess.Popen(["sleep", "600"])
+    Path(request.text + ".partial").write_text(f"{os.getpid()} {grandchild.pid}")
+    Path(request.text + ".partial").rename(request.text)
+    time.sleep(600)
+    return request
+
+
+def hang_holding_the_interpreter(request: Word) -> Word:
+    Path(request.text + ".partial").write_text(f"{os.getpid()}")
+    Path(request.text + ".partial").rename(request.text)
+    ctypes.PyDLL(None).sleep(600)
+    return request
+
+
+def environment(request: Word) -> Word:
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "OMP_NUM_THREADS")
+    return Word(text=" ".join(os.environ.get(name, "-") for name in names))
+
+
+def path_position(request: Word) -> Word:
+    return Word(text=__file__, number=len(sys.path) - 1 - sys.path.index(str(Path(__file__).parent)))
