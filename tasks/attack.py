@@ -13,7 +13,7 @@ from tasks.progress import shown
 @task(name="attack", task_run_name="craft attacks", cache_key_fn=cache_key, persist_result=True)
 def attack(request: AttackRequest, timeout_s: float) -> Attacks:
     """Craft FGSM and noise on the test split."""
-    with shown("craft attacks"):
+    with shown():
         return run_isolated(
             "pt_core.evaluation.attacks:craft", request, reply=Attacks, timeout_s=timeout_s, num_threads=1
         )

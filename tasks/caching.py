@@ -16,6 +16,7 @@ from prefect.results import ResultStore
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, installed_libraries
 from pt_core.record import Record
+from tasks.progress import show_cached
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ def settle(task: Task[..., R], request: Record, timeout_s: float, future: Prefec
     """
     record: R = future.result()
     if intact(record):
+        if future.state.name == "Cached":
+            show_cached(str(task.task_run_name).format(request=request))
         return record
     logger.warning("%s: the cached bytes are gone or damaged, building again", task.name)
     rebuilt: R = task.with_options(refresh_cache=True).submit(request, timeout_s).result()

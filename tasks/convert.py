@@ -18,5 +18,5 @@ from tasks.progress import shown
 )
 def convert(request: StepRequest, timeout_s: float) -> Artifact:
     """Convert, reload in a fresh process, and compare with the reference at every batch size."""
-    with shown(f"convert to {request.step.name}"):
+    with shown():
         return run_step(request, timeout_s=timeout_s)

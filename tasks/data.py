@@ -19,5 +19,5 @@ from tasks.progress import shown
 )
 def prepare(request: PrepareRequest, timeout_s: float) -> Dataset:
     """Load, check and split the samples into a dataset bundle."""
-    with shown(f"prepare {request.config.source}"):
+    with shown():
         return run_isolated("pt_core.data.prepare:prepare", request, reply=Dataset, timeout_s=timeout_s)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 @task(name="efficiency", task_run_name="measure speed", cache_policy=NO_CACHE)
 def efficiency(request: EfficiencyRequest, timeout_s: float) -> tuple[EfficiencyReport, ...]:
     """Time all artifacts interleaved in one process; if one of them breaks it, each alone with the reference."""
-    with shown("measure speed") as on_progress:
+    with shown() as on_progress:
 
         def measure(part: EfficiencyRequest) -> tuple[EfficiencyReport, ...]:
             return run_isolated(

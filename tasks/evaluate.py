@@ -13,14 +13,13 @@ from tasks.progress import shown
 
 @task(
     name="evaluate",
-    task_run_name="evaluate {request.artifact.format} {request.artifact.precision} {request.artifact.digest}",
+    task_run_name="evaluate {request.artifact.chain}",
     cache_key_fn=cache_key,
     persist_result=True,
 )
 def evaluate(request: EvaluateRequest, timeout_s: float) -> EvaluationReport:
     """Score clean and perturbed test samples."""
-    name = " > ".join(step.name for step in request.artifact.steps) or "reference"
-    with shown(f"evaluate {name}"):
+    with shown():
         return run_isolated(
             "pt_core.evaluation.evaluate:evaluate",
             request,

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from prefect.runtime import task_run
+
 from pt_core.isolation import Progress
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,10 @@ class Display(Protocol):
         """A task ended."""
         ...
 
+    def cached(self, name: str) -> None:
+        """A task did not have to run."""
+        ...
+
 
 class _LogDisplay:
     """The display of a worker: one line whenever another quarter of the work is done."""
@@ -42,6 +48,9 @@ class _LogDisplay:
     def finish(self, name: str, *, succeeded: bool) -> None:
         logger.info("%s: %s", name, "finished" if succeeded else "failed")
 
+    def cached(self, name: str) -> None:
+        logger.info("%s: cached", name)
+
 
 _displays: list[Display] = [_LogDisplay()]
 
@@ -56,9 +65,20 @@ def use_display(display: Display) -> Iterator[None]:
         _displays.pop()
 
 
+def show_cached(name: str) -> None:
+    """Say that a task's record was taken from an earlier run."""
+    _displays[-1].cached(name)
+
+
 @contextlib.contextmanager
-def shown(name: str) -> Iterator[Callable[[Progress], None]]:
-    """Show one task; yields the callback for :func:`pt_core.isolation.run_isolated`."""
+def shown() -> Iterator[Callable[[Progress], None]]:
+    """Show the running task; yields the callback for :func:`pt_core.isolation.run_isolated`."""
+    with _shown(str(task_run.name)) as on_progress:
+        yield on_progress
+
+
+@contextlib.contextmanager
+def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
     display = _displays[-1]
     display.start(name)
     succeeded = False

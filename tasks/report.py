@@ -31,7 +31,7 @@ class ReportFiles(Record):
 @task(name="report", task_run_name="write report", cache_policy=NO_CACHE)
 def report(result: RunResult, folder: str) -> ReportFiles:
     """Write report.html, the pictures and run.json into the run's folder."""
-    with shown("write report"):
+    with shown():
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
         page = write_report(result, target)

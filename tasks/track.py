@@ -20,7 +20,7 @@ def track_start(
     tracking_uri: str, experiment: str, run_name: str, artifact_root: str, tags: dict[str, str]
 ) -> TrackedRun:
     """Open the parent run."""
-    with shown("open MLflow run"):
+    with shown():
         return tracking.start_run(
             tracking_uri, experiment=experiment, run_name=run_name, artifact_root=artifact_root, tags=tags
         )
@@ -35,7 +35,7 @@ def track_training(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
 @task(name="track-result", task_run_name="log variants", cache_policy=NO_CACHE)
 def track_result(run: TrackedRun, result: RunResult, folder: str) -> tuple[Link, ...]:
     """Log a child run and a model per variant, then the comparison and the page on the parent; return the links."""
-    with shown("log variants"):
+    with shown():
         files = sorted(path for path in Path(folder).iterdir() if path.is_file())
         own = {variant.name: _pictures(files, variant.name) for variant in result.variants}
         children = [

@@ -19,7 +19,7 @@ from tasks.progress import shown
 )
 def train(request: TrainRequest, timeout_s: float) -> Checkpoint:
     """Train the network in a process of its own."""
-    with shown("train") as on_progress:
+    with shown() as on_progress:
         return run_isolated(
             "pt_core.training.fit:train",
             request,

@@ -14,7 +14,7 @@ from tasks.progress import shown
 @task(name="verify", task_run_name="verify checkpoint", cache_key_fn=cache_key, persist_result=True)
 def verify(request: VerifyRequest, timeout_s: float) -> IntegrityReport:
     """Check digests, load safely, check finiteness and shapes, replay the golden outputs."""
-    with shown("verify checkpoint"):
+    with shown():
         return run_isolated(
             "pt_core.inference.verify:verify",
             request,

@@ -38,6 +38,10 @@ class TerminalDisplay:
         self._bars.console.print(f"{mark} {name}  [dim]{task.elapsed or 0:.1f} s  {message}[/]")
         self._bars.remove_task(self._ids.pop(name))
 
+    def cached(self, name: str) -> None:
+        """Print a line for a record taken from an earlier run."""
+        self._bars.console.print(f"[green]✓[/] {name}  [dim]cached[/]")
+
 
 @contextlib.contextmanager
 def terminal_display(console: Console) -> Iterator[TerminalDisplay]:

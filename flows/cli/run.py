@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) 
     from flows.check import check
 
     settings, _ = check(config, overrides)
+    # Prefect logs a traceback for every failed task; on a terminal the failure is said in one line instead.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.lifecycle import lifecycle
     from tasks.progress import use_display
 

@@ -100,6 +100,11 @@ class ArtifactInfo(Record):
     environment: Environment
     """Where it was built."""
 
+    @property
+    def chain(self) -> str:
+        """Its steps as people read them, e.g. ``onnx > onnx-int8-static``; the reference is ``torch``."""
+        return " > ".join(step.name for step in self.steps) or "torch"
+
 
 class Artifact(ArtifactInfo, Bundle):
     """An artifact on disk: its description, its directory, and the digest of every byte."""
