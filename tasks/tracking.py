@@ -33,9 +33,9 @@ from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
 from pt_core.artifacts.artifact import Artifact  # noqa: E402
 from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics  # noqa: E402
 from pt_core.data.dataset import Dataset  # noqa: E402
+from pt_core.decision.compare import comparison_rows  # noqa: E402
 from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
 from pt_core.errors import ConfigError  # noqa: E402
-from pt_core.reporting.table import comparison_rows, to_csv  # noqa: E402
 from tasks import tracking_fields as fields  # noqa: E402
 from tasks.dashboard import TrackedRun, VariantTracking, without_secrets  # noqa: E402
 
@@ -121,7 +121,10 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
     """Log the outcome on the parent run: comparison table, the given files at the root, the winner's metrics."""
     client = _client(run.tracking_uri)
     rows = comparison_rows(result)
-    tables = {"comparison.json": fields.split_json(rows).encode(), "comparison.csv": to_csv(rows).encode()}
+    tables = {
+        "comparison.json": fields.split_json(rows).encode(),
+        "comparison.csv": fields.to_csv(rows).encode(),
+    }
     _log_files(client, run.run_id, {**tables, **{path.name: path.read_bytes() for path in files}})
     winner = next((variant for variant in result.variants if variant.name == result.winner), None)
     tags = {

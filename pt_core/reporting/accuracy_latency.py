@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
+from pt_core.decision.compare import human_bytes
 from pt_core.decision.result import RunResult
 from pt_core.decision.verdict import State
 from pt_core.reporting.figure import (
@@ -24,7 +25,6 @@ from pt_core.reporting.figure import (
     dress,
     legend_below,
     new_figure,
-    readable_bytes,
     shorten,
 )
 
@@ -70,7 +70,7 @@ def accuracy_latency(result: RunResult) -> Figure | None:
     points = _points(result)
     if not points:
         return None
-    figure = new_figure(7.6, 4.8)
+    figure = new_figure(5.8, 4.6)
     axes = figure.add_subplot()
     dress(axes, title="Accuracy over latency", x="latency / reference (left is faster)", y="accuracy")
     _draw_noise(axes, result)
@@ -185,7 +185,7 @@ def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
     scale = figure.dpi / 72
     taken = [Bbox.from_bounds(x - 9 * scale, y - 9 * scale, 18 * scale, 18 * scale) for x, y in at.values()]
     for point in sorted(points, key=lambda point: (-point.accuracy, point.ratio)):
-        text = f"{shorten(point.name, 24)}, {readable_bytes(point.size_bytes)}"
+        text = f"{shorten(point.name, 24)}, {human_bytes(point.size_bytes)}"
         taken.append(_place(axes, point, text, taken, renderer))
 
 

@@ -24,6 +24,7 @@ INK = "#1b1f24"
 QUIET = "#8a929b"
 """What stands behind: grids, other classes, limits; readable on white and on black."""
 
+_DPI = 120
 _DARK_INK = "#e6edf3"
 
 # Okabe and Ito, https://jfly.uni-koeln.de/color/: told apart with any colour vision. Its yellow is left
@@ -54,7 +55,7 @@ def variant_style(result: RunResult, name: str) -> tuple[str, str, str]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of so many inches, not known to pyplot and so closed by going out of scope."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="none")
 
 
 def dress(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
@@ -87,17 +88,21 @@ def to_bytes(figure: Figure, form: PictureFormat) -> bytes:
     """Draw a figure: PNG on white, or SVG without background whose ink follows the page's colour scheme."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may well be called "$5"
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it is laid out now, for every form
     buffer = io.BytesIO()
+    # Not savefig: it draws everything twice.
     if form == "png":
         figure.set_facecolor("white")
-        FigureCanvasAgg(figure)
-        figure.savefig(buffer, format="png", dpi=120)
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
         return buffer.getvalue()
-    FigureCanvasSVG(figure)
-    # Text stays text: smaller, and read by search and by screen readers. A fixed salt and no date make
-    # equal pictures equal bytes.
+    figure.set_facecolor("none")
+    # Text stays text: smaller, and found by search. A fixed salt and no date make equal pictures equal bytes.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pt-core", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        canvas = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    figure.set_dpi(_DPI)  # the line above leaves it at its own
     return _follow_color_scheme(buffer.getvalue().decode()).encode()
 
 
@@ -112,12 +117,3 @@ def _follow_color_scheme(svg: str) -> str:
 def shorten(text: str, limit: int = 14) -> str:
     """Return the text, cut to ``limit`` characters with an ellipsis."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def readable_bytes(size: float) -> str:
-    """Return a size in the unit a person would use, e.g. "48.8 KB" (1 KB is 1000 bytes)."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"

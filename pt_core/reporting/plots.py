@@ -19,7 +19,6 @@ from pt_core.reporting.curves import load_curves
 from pt_core.reporting.figure import (
     INK,
     QUIET,
-    PictureFormat,
     dress,
     legend_below,
     new_figure,
@@ -42,8 +41,8 @@ _RIGHT = LinearSegmentedColormap.from_list("right", ["#c6def0", "#0072B2"])
 _WRONG = LinearSegmentedColormap.from_list("wrong", ["#fbd9bd", "#D55E00"])
 
 
-def variant_pictures(variant: VariantResult, *, form: PictureFormat = "png") -> dict[str, bytes]:
-    """Return a variant's pictures by file name, the same names for every variant; none if it was not evaluated.
+def variant_figures(variant: VariantResult) -> dict[str, Figure]:
+    """Return a variant's figures by name, the same names for every variant; none if it was not evaluated.
 
     Raises:
         IntegrityError: the evaluation on disk is not intact.
@@ -51,29 +50,37 @@ def variant_pictures(variant: VariantResult, *, form: PictureFormat = "png") -> 
     if variant.evaluation is None or variant.artifact is None:
         return {}
     found = load_curves(variant.evaluation, variant.artifact.labels)
-    figures = {
+    return {
         "confusion_matrix": confusion_matrix(variant.name, variant.evaluation),
         "roc": roc(variant.name, found),
         "pr": precision_recall(variant.name, found),
     }
-    return {f"{name}.{form}": to_bytes(figure, form) for name, figure in figures.items()}
 
 
-def run_pictures(result: RunResult, *, form: PictureFormat = "png") -> dict[str, bytes]:
-    """Return the pictures of the whole run by file name; one without anything to draw is left out."""
-    figures: dict[str, Figure | None] = {
+def run_figures(result: RunResult) -> dict[str, Figure]:
+    """Return the figures of the whole run by name; one without anything to draw is left out."""
+    figures = {
         "accuracy_latency": accuracy_latency(result),
         **{f"robustness_{attack}": robustness(result, attack) for attack in ATTACKS},
         "training": training(result),
     }
-    return {f"{name}.{form}": to_bytes(figure, form) for name, figure in figures.items() if figure}
+    return {name: figure for name, figure in figures.items() if figure}
+
+
+def variant_pictures(variant: VariantResult) -> dict[str, bytes]:
+    """Return a variant's figures as PNG bytes by file name.
+
+    Raises:
+        IntegrityError: the evaluation on disk is not intact.
+    """
+    return {f"{name}.png": to_bytes(figure, "png") for name, figure in variant_figures(variant).items()}
 
 
 def confusion_matrix(name: str, evaluation: EvaluationReport) -> Figure:
     """Draw true against predicted classes: right ones blue, wrong ones orange, zeros empty."""
     counts = np.array(evaluation.accuracy.confusion_matrix, dtype=np.float64)
     labels = [shorten(metrics.label, 10) for metrics in evaluation.accuracy.per_class]
-    size = min(9.0, 2.2 + 0.33 * len(labels))
+    size = min(9.0, 1.6 + 0.3 * len(labels))
     figure = new_figure(size, size)
     axes = figure.add_subplot()
     dress(axes, title=f"{name}: accuracy {evaluation.accuracy.accuracy:.4f}", x="predicted", y="true")
@@ -82,7 +89,7 @@ def confusion_matrix(name: str, evaluation: EvaluationReport) -> Figure:
     diagonal = np.eye(len(labels), dtype=bool)
     for colors, cells in ((_RIGHT, diagonal), (_WRONG, ~diagonal)):
         drawn = np.ma.masked_where(~(cells & (counts > 0)), share)
-        axes.pcolormesh(drawn, cmap=colors, vmin=0, vmax=1, edgecolors="white", linewidth=0.5)
+        axes.pcolormesh(drawn, cmap=colors, vmin=0, vmax=1)
     _name_classes(axes, labels)
     if len(labels) <= _MAX_NUMBERED_CLASSES:
         _number_cells(axes, counts, share)
@@ -166,7 +173,7 @@ def robustness(result: RunResult, attack: str) -> Figure | None:
     lines = {variant.name: _points(variant, attack) for variant in result.variants}
     if not any(len(points) > 1 for points in lines.values()):
         return None
-    figure = new_figure(6.4, 3.9)
+    figure = new_figure(5.4, 4.0)
     axes = figure.add_subplot()
     dress(axes, title=title, x=f"{unit}, in units of the input", y="accuracy")
     handles = []
@@ -202,7 +209,7 @@ def training(result: RunResult) -> Figure | None:
     if not history:
         return None
     epochs = [epoch.epoch for epoch in history]
-    figure = new_figure(8.0, 3.6)
+    figure = new_figure(6.4, 3.3)
     for place, measure in enumerate(("loss", "accuracy"), start=1):
         axes = figure.add_subplot(1, 2, place)
         dress(axes, title=measure.capitalize(), x="epoch")
