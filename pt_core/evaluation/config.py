@@ -44,5 +44,7 @@ class EfficiencyConfig(Record):
     """Interleaved rounds; each times the reference and every variant once, in a shuffled order."""
     calls_per_round: int = Field(default=10, ge=1)
     """Calls of one variant in one round."""
-    max_seconds: float = Field(default=60, gt=0)
+    num_threads: int | None = Field(default=1, ge=1)
+    """Cores of one inference; null takes all, which a busy machine makes slow and erratic."""
+    max_seconds: float = Field(default=20, gt=0)
     """Rounds stop early, though never before five, once this is spent (half on latency, half on throughput)."""
