@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flows.cli.output import print_json, results
 from flows.cli.run import show
-from flows.cli.table import variants_table
+from flows.cli.table import reasons, variants_table
 from flows.home import Home
 from pt_core.decision.compare import compare_runs
 from pt_core.decision.result import RunResult
@@ -32,10 +32,12 @@ def compare(names: Sequence[str], home: Home, *, as_json: bool) -> None:
     folders = [by_name[name] for name in names] or known[-1:]
     loaded = [RunResult.from_json((folder / "run.json").read_bytes()) for folder in folders]
     if len(folders) == 1:
-        show(folders[0], exit_code=0 if loaded[0].winner else 3, as_json=as_json)
+        show(folders[0], home, exit_code=0 if loaded[0].winner else 3, as_json=as_json)
         return
     rows = compare_runs(loaded)
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    results.print(variants_table(rows, title=" · ".join(run.run_name for run in loaded)))
+    results.print(variants_table(rows, title="several runs over the same samples"))
+    for line in reasons(rows):
+        results.print(line, highlight=False, markup=False, style="dim")

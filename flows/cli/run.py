@@ -10,12 +10,13 @@ from rich.panel import Panel
 
 from flows.cli.display import terminal_display
 from flows.cli.output import messages, print_json, results
-from flows.cli.table import variants_table
+from flows.cli.table import reasons, variants_table
 from flows.document import run_document
 from flows.home import Home
 from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult
 from pt_core.errors import GateRefused
+from tasks.dashboard import dashboard_command
 
 
 def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
@@ -43,18 +44,29 @@ def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) 
             named(str(config), overrides)
         except GateRefused as error:
             refused = error
-    show(home.runs / name, exit_code=refused.exit_code if refused else 0, as_json=as_json)
+    show(home.runs / name, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
     if refused:
         raise refused
 
 
-def show(folder: Path, *, exit_code: int, as_json: bool) -> None:
+def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     """Print the stored result of a run."""
     result = RunResult.from_json((folder / "run.json").read_bytes())
     if as_json:
         print_json(run_document(result, folder=folder, exit_code=exit_code))
         return
-    results.print(variants_table(comparison_rows(result), title=result.run_name))
-    lines = [result.sentence, "", f"report   {folder / 'report.html'}"]
-    lines += [f"{link.name}   {link.url}" for link in result.links]
-    results.print(Panel("\n".join(lines), title="verdict", border_style="green" if exit_code == 0 else "red"))
+    rows = comparison_rows(result)
+    results.print(variants_table(rows, title=result.run_name))
+    for line in reasons(rows):
+        results.print(line, highlight=False, markup=False, style="dim")
+    results.print(Panel(result.sentence, border_style="green" if exit_code == 0 else "red"))
+    _print_line("report", str(folder / "report.html"))
+    for link in result.links:
+        _print_line(link.name, link.url)
+    if home.tracking_uri.startswith("sqlite"):
+        _print_line("open MLflow with", dashboard_command(home.tracking_uri))
+
+
+def _print_line(name: str, value: str) -> None:
+    """Print without wrapping, so that a terminal keeps the address clickable."""
+    results.print(f"[bold]{name}[/]  {value}", soft_wrap=True, highlight=False)
