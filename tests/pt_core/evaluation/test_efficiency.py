@@ -38,10 +38,11 @@ def test_the_reference_is_as_fast_as_itself(reference, dataset):
             reference=reference,
             artifacts=(reference,),
             dataset=dataset,
-            config=EfficiencyConfig(rounds=20, throughput_batch_size=200),
+            config=EfficiencyConfig(rounds=20, throughput_batch_size=200, max_seconds=100),
         ),
         reply=EfficiencyReports,
         timeout_s=120,
+        num_threads=1,
         on_progress=seen.append,
     )
     first, second = found.reports
