@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -83,6 +85,16 @@ def read_int8_network(folder: Path, spec: ModelSpec) -> nn.Module:
     return network
 
 
+@contextmanager
+def expected_notice() -> Iterator[None]:
+    """Silence torch's notice that quantized tensors will go; they are what this scheme is made of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*quantized tensor creation functions.*", category=UserWarning
+        )
+        yield
+
+
 def _take_weight(arrays: Arrays, name: str, folder: Path) -> Tensor:
     try:
         weight, scale, zero_point = (arrays.pop(f"{name}.{part}") for part in ("weight", _SCALE, _ZERO_POINT))
@@ -92,8 +104,11 @@ def _take_weight(arrays: Arrays, name: str, folder: Path) -> Tensor:
         raise IntegrityError(
             f"{folder / WEIGHTS}: {name}.weight is {weight.dtype} {weight.shape}, expected int8"
         )
-    # An undocumented name, and the only call that takes INT8 values without rounding them again.
-    return torch._make_per_tensor_quantized_tensor(torch.from_numpy(weight), scale.item(), zero_point.item())
+    with expected_notice():
+        # An undocumented name, and the only call that takes INT8 values without rounding them again.
+        return torch._make_per_tensor_quantized_tensor(
+            torch.from_numpy(weight), scale.item(), zero_point.item()
+        )
 
 
 def _replace(network: nn.Module, name: str, weight: Tensor, folder: Path) -> None:
@@ -103,9 +118,7 @@ def _replace(network: nn.Module, name: str, weight: Tensor, folder: Path) -> Non
         raise IntegrityError(
             f"{folder / LAYERS}: layer {name} is {type(layer).__name__} in the code, expected Linear"
         )
-    with warnings.catch_warnings():
-        # torch announces that quantized tensors will go; they are what this scheme is made of.
-        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
+    with expected_notice():
         replacement = Int8Linear(  # type: ignore[no-untyped-call]
             layer.in_features, layer.out_features, bias_=layer.bias is not None
         )

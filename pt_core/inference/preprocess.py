@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +51,23 @@ def read_inputs(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
 
 def _read_array(path: Path) -> NDArray[np.generic]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npy":
-            return np.asarray(loaded)
-        with loaded:
-            if "x" not in loaded.files:
-                raise DataError(
-                    f"{path}: holds {', '.join(loaded.files) or 'nothing'}, expected an array named x"
-                )
-            return np.asarray(loaded["x"])
-    except (ValueError, OSError, EOFError) as error:
+        # Opened here, because NumPy leaves the file of a broken archive open.
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return np.asarray(loaded if path.suffix.lower() == ".npy" else loaded["x"])
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a plain NumPy file: {error}") from error
+    except (KeyError, IndexError) as error:
+        held = ", ".join(getattr(loaded, "files", ())) or "no named array"
+        raise DataError(f"{path}: holds {held}, expected an array named x") from error
 
 
 def _read_csv(path: Path) -> NDArray[np.float64]:
-    with path.open(newline="") as stream:
-        rows = [row for row in csv.reader(stream) if row]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a text file of comma-separated values: {error}") from error
     start = 1 if rows and not _is_numeric(rows[0]) else 0
     for number, row in enumerate(rows[start:], start=start + 1):
         if not _is_numeric(row) or len(row) != len(rows[start]):

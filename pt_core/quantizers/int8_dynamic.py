@@ -56,13 +56,12 @@ def _quantize_linears(network: nn.Module) -> nn.Module:
     from torch import nn
     from torch.ao.quantization import quantize_dynamic
 
-    with warnings.catch_warnings():
+    from pt_core.formats.int8_state import expected_notice
+
+    with warnings.catch_warnings(), expected_notice():
         # Deprecated upstream in favour of torchao, and offered here on purpose.
         warnings.filterwarnings(
             "ignore", message=".*torch.ao.quantization is deprecated", category=DeprecationWarning
-        )
-        warnings.filterwarnings(
-            "ignore", message=".*quantized tensor creation functions.*", category=UserWarning
         )
         quantized: nn.Module = quantize_dynamic(  # type: ignore[no-untyped-call]
             network, {nn.Linear}, dtype=torch.qint8

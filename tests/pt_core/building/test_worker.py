@@ -1,0 +1,130 @@
+"""The two halves of a step, called in this process on networks that break in the ways converters meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from pt_core.artifacts.artifact import GOLDEN, Artifact, Step
+from pt_core.artifacts.registry import make_step, plugin_target
+from pt_core.artifacts.tensors import read_golden, write_golden
+from pt_core.building.build import checkpoint_source
+from pt_core.building.requests import CheckRequest, CheckResult, ConvertRequest
+from pt_core.building.worker import check, convert
+from pt_core.errors import DataError, IntegrityError, NothingQuantized, ParityError, StepFailed
+
+
+@pytest.fixture
+def root_of(dataset, tmp_path):
+    """Return a function from a network of :mod:`tiny` to its root artifact."""
+    return lambda name: tiny.root_artifact(
+        tiny.checkpoint(tmp_path, dataset, target=f"tiny:{name}"), tmp_path
+    )
+
+
+@pytest.fixture
+def run(dataset, tmp_path):
+    """Return a function that converts and checks as ``run_step`` does, and publishes nothing."""
+
+    def both(source: Artifact, reference: Artifact | None, step: str, **options) -> CheckResult:
+        destination = tmp_path / "staged"
+        destination.mkdir()
+        chosen = Step(name=step, options=options)
+        done = convert(
+            ConvertRequest(source=source, step=chosen, dataset=dataset, destination=str(destination))
+        )
+        changes = {
+            "format": plugin_target(make_step(chosen)),
+            "directory": str(destination),
+            "steps": (chosen,),
+            "payload": done.payload,
+            "quantization": done.quantization,
+            "precision": "int8" if done.quantization else source.precision,
+        }
+        staged = source.model_copy(update=changes)
+        return check(CheckRequest(staged=staged, source=source, reference=reference, dataset=dataset))
+
+    return both
+
+
+@pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning")
+def test_a_branch_that_a_trace_keeps_is_found_at_batch_1(root_of, run):
+    root = root_of("Branching")
+    with pytest.raises(ParityError, match=r"torchscript against the reference: batch size 1: relative error"):
+        run(root, root, "torchscript")
+
+
+def test_a_branch_that_a_script_keeps_whole_is_right(root_of, run):
+    root = root_of("Branching")
+    assert run(root, root, "torchscript", method="script").parity.points[0].relative_error < 1e-5
+
+
+def test_a_branch_on_the_batch_is_refused_by_export(root_of, run):
+    root = root_of("Branching")
+    with pytest.raises((ParityError, StepFailed), match="batch"):
+        run(root, root, "exported")
+
+
+@pytest.mark.parametrize("step", ["exported", "onnx"])
+def test_a_batch_that_the_code_fixes_is_refused_by_export(root_of, run, step):
+    root = root_of("Fixed")
+    with pytest.raises(StepFailed, match=r"torch\.export refused the network: .*batch"):
+        run(root, root, step)
+
+
+@pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning")
+def test_a_batch_baked_into_a_trace_is_refused(root_of, run):
+    root = root_of("Baked")
+    with pytest.raises((ParityError, RuntimeError), match=r"shape '.*' is invalid"):
+        run(root, root, "torchscript")
+
+
+def test_a_reference_with_dropout_left_on_is_refused(root_of, run, dataset, tmp_path):
+    source = checkpoint_source(tiny.checkpoint(tmp_path, dataset, target="tiny:Random"))
+    with pytest.raises((ParityError, IntegrityError), match="differ"):
+        run(source, None, "torch")
+
+
+def test_a_root_that_does_not_reproduce_its_checkpoint_is_refused(root_of, run, dataset, tmp_path):
+    source = checkpoint_source(tiny.checkpoint(tmp_path, dataset))
+    inputs, logits = read_golden(source)
+    write_golden(Path(source.directory), inputs, logits * 1.01)
+    # Its manifest is written again, as someone would who can write there.
+    other = tiny.reseal(source, tmp_path)
+    with pytest.raises(IntegrityError, match="golden outputs differ"):
+        run(other, None, "torch")
+
+
+def test_a_quantizer_that_would_change_nothing_is_an_error(root_of, run):
+    root = root_of("Convolutional")
+    with pytest.raises(NothingQuantized, match=r"no layer became INT8.*Conv2d"):
+        run(root, root, "int8-dynamic")
+
+
+def test_a_source_with_other_bytes_is_refused_before_it_is_read(root_of, run):
+    root = root_of("Convolutional")
+    weights = Path(root.directory) / root.payload[0]
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
+    with pytest.raises(IntegrityError, match=r"model\.safetensors: SHA-256"):
+        run(root, root, "torchscript")
+
+
+def test_another_intact_bundle_in_the_place_of_the_source_is_refused(root_of, run):
+    root = root_of("Convolutional")
+    with pytest.raises(IntegrityError, match="another bundle took its place"):
+        run(root.model_copy(update={"digest": "0" * 64}), root, "torchscript")
+
+
+def test_calibration_without_samples_is_refused(root_of, tmp_path):
+    source = root_of("Convolutional")
+    step = Step(name="onnx-int8-static")
+    with pytest.raises(DataError, match="needs calibration samples"):
+        convert(ConvertRequest(source=source, step=step, dataset=None, destination=str(tmp_path)))
+
+
+def test_checked_artifacts_carry_their_own_golden_outputs(root_of, run, tmp_path):
+    root = root_of("Convolutional")
+    run(root, root, "torchscript")
+    assert (tmp_path / "staged" / GOLDEN).exists()

@@ -1,0 +1,171 @@
+"""Small checkpoints, the digits, and networks that break in the ways converters meet."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pt_core.artifacts.artifact import GOLDEN, Artifact, ArtifactInfo, Step
+from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint, CheckpointInfo
+from pt_core.artifacts.checkpoint_files import save_checkpoint
+from pt_core.building.build import StepRequest, checkpoint_source, run_step
+from pt_core.bundle import seal, staging
+from pt_core.data.config import DataConfig
+from pt_core.data.dataset import Dataset, load_split
+from pt_core.data.prepare import prepare
+from pt_core.data.requests import PrepareRequest
+from pt_core.environment import describe_environment
+from pt_core.modeling.network import build_network
+from pt_core.modeling.spec import ModelSpec
+
+
+class Branching(nn.Module):
+    """Centres a batch of more than one: a trace keeps the branch it saw, and is silently wrong at batch 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        if x.shape[0] > 1:
+            x = x - x.mean(dim=0)
+        return self.linear(x)
+
+
+class Baked(nn.Module):
+    """Reshapes to the number of samples of the first batch it ever sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.reshape(int(x.shape[0]), 64))
+
+
+class Fixed(nn.Module):
+    """Only ever takes eight samples, in two groups of four, besides what its checkpoint was tried with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] == 8:
+            x = x.reshape(2, 4, 64)
+        return self.linear(x.reshape(-1, 64))
+
+
+class Random(nn.Module):
+    """Leaves dropout on when it is evaluated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(nn.functional.dropout(x.flatten(1), training=True))
+
+
+class Convolutional(nn.Module):
+    """Has no linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 10, kernel_size=8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).flatten(1)
+
+
+def digits(store: Path) -> Dataset:
+    """Return the digits, split by seed 0."""
+    request = PrepareRequest(
+        config=DataConfig(), seed=0, base_dir=str(store), source_sha256=None, store=str(store)
+    )
+    return prepare(request)
+
+
+def checkpoint(store: Path, dataset: Dataset, *, target: str = "pt_core.modeling.cnn:cnn") -> Checkpoint:
+    """Return a checkpoint of a network as it was initialised with seed 0."""
+    arguments = {"input_shape": [1, 8, 8], "num_classes": 10, "width": 8} if target.endswith(":cnn") else {}
+    spec = ModelSpec(
+        target=target,
+        arguments=arguments,
+        input_shape=dataset.input_shape,
+        num_classes=len(dataset.labels),
+        mean=dataset.mean,
+        std=dataset.std,
+        input_range=dataset.input_range,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network(spec)
+    info = CheckpointInfo(
+        spec=spec,
+        labels=dataset.labels,
+        dataset_digest=dataset.digest,
+        data_fingerprint=dataset.fingerprint,
+        config={},
+        seed=0,
+        precision="fp32",
+        precision_reason="a test",
+        device="cpu",
+        epoch=1,
+        history=(),
+        num_parameters=sum(p.numel() for p in network.parameters()),
+        environment=describe_environment(),
+    )
+    inputs = torch.from_numpy(np.array(load_split(dataset, "test").x[:16]))
+    with torch.random.fork_rng(devices=[]):
+        return save_checkpoint(
+            store, info=info, network=network, training_state={"epoch": 1}, golden_inputs=inputs
+        )
+
+
+def reseal(artifact: Artifact, store: Path) -> Artifact:
+    """Return a copy of an artifact's files, as they are now, under a manifest that fits them."""
+    info = ArtifactInfo.model_validate(artifact.model_dump(include=set(ArtifactInfo.model_fields)))
+    with staging(store) as folder:
+        for name in (WEIGHTS, GOLDEN):
+            shutil.copyfile(Path(artifact.directory) / name, folder / name)
+        bundle = seal(folder, name="resealed", kind="artifact", info=info)
+    return Artifact.model_validate(info.model_dump() | bundle.model_dump())
+
+
+def root_artifact(source: Checkpoint, store: Path) -> Artifact:
+    """Return a checkpoint as a sealed "torch" artifact, without the processes and checks of ``run_step``."""
+    return reseal(checkpoint_source(source).model_copy(update={"format": "torch"}), store)
+
+
+class Builder:
+    """Builds chains with the real ``run_step`` and keeps what it built."""
+
+    def __init__(self, source: Checkpoint, dataset: Dataset, store: Path) -> None:
+        self.checkpoint = source
+        self.dataset = dataset
+        self.store = store
+        self._built: dict[tuple[str, ...], Artifact] = {}
+
+    def chain(self, *names: str) -> Artifact:
+        """Return the artifact at the end of a chain of steps with default options; none is the root."""
+        if names not in self._built:
+            source = self.chain(*names[:-1]) if names else checkpoint_source(self.checkpoint)
+            self._built[names] = self.step(source, Step(name=names[-1] if names else "torch"))
+        return self._built[names]
+
+    def step(self, source: Artifact, step: Step) -> Artifact:
+        """Run one step."""
+        request = StepRequest(
+            source=source,
+            reference=None if source.format == "checkpoint" else self.chain(),
+            step=step,
+            dataset=self.dataset,
+            store=str(self.store),
+        )
+        return run_step(request, timeout_s=240)
