@@ -52,7 +52,13 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another():
     y = np.arange(200) % 4
     first, again, other = split(y, seed=1), split(y, seed=1), split(y, seed=2)
     assert all(np.array_equal(first[name], again[name]) for name in SPLITS)
-    assert not np.array_equal(first["test"], other["test"])
+    assert set(first["test"]) != set(other["test"])
+
+
+def test_a_split_is_drawn_from_the_whole_of_each_class():
+    test = split(np.repeat([0, 1], 500))["test"]
+    # 100 of 500 rows of each class, drawn evenly: their mean is row 250 with a deviation of 13.
+    assert abs(np.mean(test % 500) - 249.5) < 60
 
 
 def test_the_first_samples_of_a_split_are_of_several_classes():
