@@ -28,6 +28,7 @@ def efficiency(request: EfficiencyRequest, timeout_s: float) -> tuple[Efficiency
                 part,
                 reply=EfficiencyReports,
                 timeout_s=timeout_s,
+                num_threads=request.config.num_threads,
                 on_progress=on_progress,
             ).reports
 

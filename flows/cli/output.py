@@ -26,7 +26,7 @@ def fail(error: PtCoreError, *, as_json: bool = False) -> NoReturn:
     if as_json:
         print_json({"error": error.to_dict(), "exit_code": error.exit_code})
     messages.print(f"[bold red]{type(error).__name__}[/]", end=": ")
-    messages.print(str(error), markup=False, highlight=False)
+    messages.print(str(error), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(error.exit_code)
 
 

@@ -117,7 +117,9 @@ def load_network(bundle: Bundle, spec: ModelSpec) -> nn.Module:
     """
     path = Path(bundle.directory) / WEIGHTS
     arrays = load_tensors(path, finite=True)
-    network = build_network(spec)
+    # What building draws is overwritten, so it should not cost the caller random numbers.
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(spec)
     load_strictly(network, arrays, source=path)
     return network.eval()
 
@@ -186,9 +188,10 @@ def _read_training_state(path: Path, *, max_bytes: int = MAX_TRAINING_STATE_BYTE
             warnings.simplefilter("ignore")
             state: object = torch.load(path, map_location="cpu", weights_only=True)
     except _PARSE_ERRORS as error:
-        first_line = (str(error).splitlines() or [""])[0]
+        # torch wraps the reason in the advice to switch its safe loader off.
+        reason = str(error.__context__ or error).strip()
         raise IntegrityError(
-            f"{path}: refused by the safe loader, which reads data only: {type(error).__name__}: {first_line[:300]}"
+            f"{path}: refused by the safe loader, which reads data only: {type(error).__name__}: {reason[:300]}"
         ) from error
     if not isinstance(state, dict):
         raise IntegrityError(f"{path}: holds a {type(state).__name__}, expected a dict")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pt_core.decision.config import GateConfig
 from pt_core.decision.gate import judge, not_measured
+from pt_core.decision.numbers import drop
 from pt_core.decision.result import MeasuredVariant, VariantResult
 from pt_core.evaluation.report import metrics
 
@@ -48,4 +49,4 @@ def _intervals(variant: MeasuredVariant) -> dict[str, tuple[float, float]]:
 def _accuracy_drop(variant: MeasuredVariant, reference: MeasuredVariant) -> float | None:
     if variant.evaluation is None or reference.evaluation is None:
         return None
-    return reference.evaluation.accuracy.accuracy - variant.evaluation.accuracy.accuracy
+    return drop(reference.evaluation.accuracy.accuracy, variant.evaluation.accuracy.accuracy)

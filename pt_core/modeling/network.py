@@ -14,6 +14,7 @@ from torch import nn
 
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.errors import ConfigError
+from pt_core.modeling.builder import check_builder
 from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.modeling.target import check_target
 
@@ -93,7 +94,8 @@ def import_target(target: str) -> Callable[..., Any]:
     """Return the function or class behind "module:function".
 
     Raises:
-        ConfigError: the module or the name is missing, with the nearest name, or the module cannot be imported.
+        ConfigError: the module or the name is missing, with the nearest name, the module cannot be imported, or
+            what it names builds no network.
     """
     check_target(target)
     module_name, _, name = target.partition(":")
@@ -110,6 +112,7 @@ def import_target(target: str) -> Callable[..., Any]:
         raise ConfigError(
             f"model.target: {target} is a {type(function).__name__}, expected a function or class"
         )
+    check_builder(target, function)
     return cast("Callable[..., Any]", function)
 
 

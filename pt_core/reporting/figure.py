@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -88,21 +89,33 @@ def to_bytes(figure: Figure, form: PictureFormat) -> bytes:
     """Draw a figure: PNG on white, or SVG without background whose ink follows the page's colour scheme."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may well be called "$5"
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # it is laid out now, for every form
+    with warnings.catch_warnings():
+        # A class may be named in any script: a box in a PNG, and in an SVG the reader's own font has it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it is laid out now, for every form
+        return _to_png(figure) if form == "png" else _to_svg(figure)
+
+
+# Both print by hand what savefig would draw twice.
+
+
+def _to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    # Not savefig: it draws everything twice.
-    if form == "png":
-        figure.set_facecolor("white")
-        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-        return buffer.getvalue()
+    figure.set_facecolor("white")
+    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
+    return buffer.getvalue()
+
+
+def _to_svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
     figure.set_facecolor("none")
     # Text stays text: smaller, and found by search. A fixed salt and no date make equal pictures equal bytes.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pt-core", "font.family": "sans-serif"}):
         canvas = FigureCanvasSVG(figure)
         canvas.print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
-    figure.set_dpi(_DPI)  # the line above leaves it at its own
+    figure.set_dpi(_DPI)  # print_svg leaves it at its own
     return _follow_color_scheme(buffer.getvalue().decode()).encode()
 
 

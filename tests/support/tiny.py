@@ -12,6 +12,8 @@ from torch import nn
 from pt_core.artifacts.artifact import GOLDEN, Artifact, ArtifactInfo, Step
 from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint, CheckpointInfo
 from pt_core.artifacts.checkpoint_files import save_checkpoint
+from pt_core.artifacts.plugin import Format, Quantizer
+from pt_core.artifacts.registry import plugin_target
 from pt_core.building.build import StepRequest, checkpoint_source, run_step
 from pt_core.bundle import seal, staging
 from pt_core.data.config import DataConfig
@@ -169,3 +171,17 @@ class Builder:
             store=str(self.store),
         )
         return run_step(request, timeout_s=240)
+
+
+def apply(plugin: Format | Quantizer, source: Artifact, parent: Path, data: object = None) -> Artifact:
+    """Return what a plugin writes from a source, unsealed, in a folder named after it."""
+    destination = parent / f"made-{plugin.name}-{len(list(parent.iterdir()))}"
+    destination.mkdir()
+    quantization = None
+    if isinstance(plugin, Quantizer):
+        quantization = plugin.quantize(source, destination, data)
+    else:
+        plugin.convert(source, destination)
+    shutil.copyfile(Path(source.directory) / GOLDEN, destination / GOLDEN)
+    changes = {"directory": str(destination), "format": plugin_target(plugin), "quantization": quantization}
+    return source.model_copy(update=changes)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -190,6 +192,30 @@ def test_a_resealed_checkpoint_without_one_of_its_files_is_refused(checkpoint: C
         verify_checkpoint(Path(reseal(checkpoint).directory))
 
 
+SAVE_WITH_A_LIMIT = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from pt_core.artifacts.checkpoint_files import open_checkpoint, load_network, save_checkpoint
+from pt_core.artifacts.checkpoint import CheckpointInfo
+from pt_core.errors import StepFailed
+store = Path(sys.argv[1])
+old = open_checkpoint(next(store.glob("checkpoint-*")))
+info = CheckpointInfo(**{**{n: getattr(old, n) for n in CheckpointInfo.model_fields}, "epoch": 2})
+network = load_network(old, old.spec)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+state = {"a": torch.zeros(2000)}
+for limit in map(int, sys.argv[2:]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        save_checkpoint(store, info=info, network=network, training_state=state, golden_inputs=torch.ones(2, 8))
+    except StepFailed as error:
+        sys.stdout.write(f"StepFailed {error}\\n")
+    left = [path.name for path in store.iterdir()]
+    assert left == [Path(old.directory).name], left
+"""
+
+
 class Payload:
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -210,12 +236,17 @@ def test_a_resealed_hostile_pickle_is_refused_and_never_runs(
     if container == "torchscript":
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("archive/constants.pkl", b"\x80\x02).")
-    with pytest.raises(IntegrityError, match=TRAINING_STATE):
+    with pytest.raises(IntegrityError, match=TRAINING_STATE) as caught:
         verify_checkpoint(Path(reseal(checkpoint).directory))
     assert not marker.exists()
+    assert "set to `False`" not in str(caught.value), "it advises what must never be done"
+    assert container != "zip" or "mkdir" in str(caught.value)
 
 
-def test_the_hostile_pickle_of_these_tests_does_run_where_nothing_stops_it(tmp_path: Path) -> None:
+def test_the_hostile_pickle_of_these_tests_does_run_where_nothing_stops_it(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
     torch.save({"state": Payload(tmp_path / "ran")}, tmp_path / "a.pt")
     torch.load(tmp_path / "a.pt", weights_only=False)
     assert (tmp_path / "ran").exists()
@@ -239,6 +270,31 @@ def test_a_resealed_tensor_that_claims_more_than_it_stores_is_refused(checkpoint
     torch.save({"deep": [{"a": torch.zeros(1).expand(2**40)}]}, path)
     with pytest.raises(IntegrityError, match=r"state\['deep'\]\[0\]\['a'\] claims shape \(1099511627776,\)"):
         verify_checkpoint(Path(reseal(checkpoint).directory))
+
+
+def test_a_resealed_name_of_a_function_that_builds_no_network_is_never_called(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    fields = {name: getattr(checkpoint, name) for name in CheckpointInfo.model_fields}
+    arguments = {"path": str(tmp_path / "ran")}
+    spec = checkpoint.spec.model_copy(update={"target": "os:mkdir", "arguments": arguments})
+    with pytest.raises(ConfigError, match="os:mkdir shows no sign of building a network"):
+        verify_checkpoint(Path(reseal(checkpoint, CheckpointInfo(**{**fields, "spec": spec})).directory))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_full_disk_is_a_typed_failure_and_leaves_the_earlier_checkpoint(checkpoint: Checkpoint) -> None:
+    store, limits = Path(checkpoint.directory).parent, ["100", "1000", "3000", "6000"]
+    child = subprocess.run(
+        [sys.executable, "-c", SAVE_WITH_A_LIMIT, str(store), *limits],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    lines = child.stdout.splitlines()
+    assert len(lines) == len(limits)
+    assert all("StepFailed" in line and "could not be written" in line for line in lines)
+    verify_checkpoint(Path(checkpoint.directory))
 
 
 def test_a_training_state_beyond_the_bound_is_refused(checkpoint: Checkpoint) -> None:
