@@ -38,6 +38,7 @@ def compare(names: Sequence[str], home: Home, *, as_json: bool) -> None:
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
-    results.print(variants_table(rows, title="several runs over the same samples"))
+    for name in dict.fromkeys(row.run for row in rows):
+        results.print(variants_table([row for row in rows if row.run == name], title=name))
     for line in reasons(rows):
         results.print(line, highlight=False, markup=False, style="dim")

@@ -14,19 +14,14 @@ _STYLES = {"pass": "green", "fail": "red", "insufficient": "yellow", "not measur
 
 def variants_table(rows: Iterable[ComparisonRow], *, title: str) -> Table:
     """Return accuracy, drop, robust accuracy, latency ratio, size and verdict of every variant; reasons go below."""
-    shown = list(rows)
-    several = len({row.run for row in shown}) > 1
     table = Table(
         title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    if several:
-        table.add_column("run")
     for name in ("variant", "accuracy", "drop", "robust", "time ratio", "size", "verdict"):
         table.add_column(name, justify="left" if name in ("variant", "verdict") else "right", no_wrap=True)
-    for row in shown:
+    for row in rows:
         style = _STYLES[row.verdict]
         table.add_row(
-            *([row.run] if several else []),
             row.variant,
             _number(row.accuracy, ".4f"),
             _number(row.accuracy_drop, "+.4f"),
