@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from pt_core.errors import ConfigError
+from pt_core.modeling.network import build_network, import_target
+from pt_core.modeling.spec import ModelSpec
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "subprocess:getoutput",
+        "os:mkdir",
+        "shutil:rmtree",
+        "runpy:run_path",
+        "numpy:load",
+        "torch:load",
+        "torch.hub:load",
+        "torch.serialization:load",
+        "pathlib:Path",
+        "pt_core.modeling.builder:inspect",
+    ],
+)
+def test_a_name_that_builds_no_network_is_not_called(target: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.target"):
+        import_target(target)
+
+
+def test_a_bundle_cannot_make_us_run_a_command(tmp_path) -> None:
+    spec = ModelSpec(
+        target="os:mkdir",
+        arguments={"path": str(tmp_path / "ran")},
+        input_shape=(2,),
+        num_classes=2,
+        mean=None,
+        std=None,
+        input_range=None,
+    )
+    with pytest.raises(ConfigError, match="shows no sign of building a network"):
+        build_network(spec)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import torch\ndef net():\n    return torch.nn.Linear(2, 2)",
+        "from torch import nn\ndef net():\n    return nn.Linear(2, 2)",
+        "from torch.nn import Module\nclass net(Module):\n    pass",
+        "from torch.nn import Module, Linear\ndef net() -> Module:\n    return Linear(2, 2)",
+    ],
+)
+def test_code_of_the_user_that_builds_networks_is_called(tmp_path, monkeypatch, code: str) -> None:
+    name = f"user_module_{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert callable(import_target(f"{name}:net"))
