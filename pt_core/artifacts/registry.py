@@ -50,7 +50,7 @@ def make_step(step: Step) -> Format | Quantizer:
     plugin = _plugin_type(step.name)
     try:
         # JSON in strict mode: "18" is no number and 1 is no boolean, but a list may be a tuple.
-        made = plugin.model_validate_json(json.dumps(step.options))
+        made = plugin.model_validate_json(json.dumps(step.options), strict=True)
     except ValidationError as error:
         details = [_option_problem(dict(problem), plugin) for problem in error.errors(include_url=False)]
         raise ConfigError(f"{step.name}: {'; '.join(details)}", details=details) from error
