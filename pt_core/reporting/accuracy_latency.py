@@ -199,7 +199,6 @@ def _place(axes: Axes, point: _Point, text: str, taken: Sequence[Bbox], renderer
         color=INK,
         arrowprops={"arrowstyle": "-", "color": QUIET, "linewidth": 0.7, "shrinkB": 6},
         zorder=5,
-        parse_math=False,
     )
     best_cost, best_place, best_box = math.inf, _PLACES[0], Bbox.null()
     for place in _PLACES:

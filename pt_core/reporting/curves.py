@@ -52,5 +52,5 @@ def _roc_height(curve: Curve) -> Floats:
 
 def _precision_height(curve: Curve) -> Floats:
     """Return the precision at the strictest threshold that reaches each recall, as average precision sums it."""
-    recall, precision = curve.x[::-1], np.append(curve.y[::-1], 0)
-    return precision[np.searchsorted(recall, _GRID, side="right")]
+    recall, precision = curve.x[::-1], curve.y[::-1]
+    return precision[np.searchsorted(recall, _GRID, side="left")]

@@ -101,8 +101,8 @@ def _name_classes(axes: Axes, labels: list[str]) -> None:
     ticks = np.arange(0, len(labels), every)
     names = labels[::every]
     turned = 90 if max(map(len, labels)) > 3 else 0
-    axes.set_xticks(ticks + 0.5, names, rotation=turned, parse_math=False)
-    axes.set_yticks(ticks + 0.5, names, parse_math=False)
+    axes.set_xticks(ticks + 0.5, names, rotation=turned)
+    axes.set_yticks(ticks + 0.5, names)
     axes.invert_yaxis()
     axes.set_aspect("equal")
 

@@ -1,0 +1,186 @@
+"""The page: complete, self-contained, escaped, and its files whole."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from run_results import make_run_result
+
+from pt_core.decision.result import Link, RunResult
+from pt_core.errors import IntegrityError
+from pt_core.reporting.html import render_report, write_report
+
+VOID = {"meta", "link", "img", "br"}
+LOADS = {"src", "srcset", "poster", "data", "background", "action", "formaction", "xlink:href"}
+
+
+class Page(HTMLParser):
+    """Collects the page's tags, texts and attributes, and checks that every tag is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"style"} & set(self.open):
+            self.text += data
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == "img"]
+
+
+@pytest.fixture(scope="module")
+def html(result: RunResult) -> str:
+    return render_report(result)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_outcome_is_the_first_heading_and_the_sentence_follows(page, result):
+    first = page.text.split("Variants")[0]
+    assert "Deploy onnx" in first
+    assert result.sentence in " ".join(first.split())
+
+
+def test_every_variant_is_there_with_its_numbers_and_its_reason(page, result):
+    text = " ".join(page.text.split())
+    for variant in result.variants:
+        assert variant.name in text
+        assert variant.verdict.reason in text
+        if variant.evaluation:
+            assert f"{variant.evaluation.accuracy.accuracy:.4f}" in text
+        if variant.artifact:
+            assert variant.artifact.digest in text
+        if variant.problem:
+            assert variant.problem in text
+
+
+def test_the_page_says_how_to_get_the_same_run_again(page, result):
+    environment = result.checkpoint.environment
+    for fact in (
+        result.reproduce,
+        environment.git_commit,
+        environment.cpu_model,
+        "torch 2.13.0",
+        result.dataset.fingerprint,
+        result.checkpoint.digest,
+    ):
+        assert fact in page.text
+
+
+def test_the_page_loads_nothing_from_anywhere(page):
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "iframe", "object", "embed", "base"}
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in LOADS or (name == "href" and tag != "a"):
+                assert value.startswith("data:"), (tag, name, value)
+
+
+def test_the_style_imports_nothing_and_knows_the_dark(html):
+    style = html.split("<style>")[1].split("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert "prefers-color-scheme: dark" in style
+
+
+def test_every_image_is_well_formed_without_scripts_and_has_a_text(page, result):
+    images = page.images()
+    evaluated = [variant for variant in result.variants if variant.evaluation]
+    assert len(images) == 4 + 3 * len(evaluated)
+    for image in images:
+        assert image["alt"]
+        kind, _, content = image["src"].partition(";base64,")
+        assert kind == "data:image/svg+xml"
+        root = ElementTree.fromstring(base64.b64decode(content))
+        assert root.tag.endswith("svg")
+        for element in root.iter():
+            assert not element.tag.endswith("script")
+            for name, value in element.attrib.items():
+                assert not (name.endswith("href") and not value.startswith("#"))
+
+
+def test_hostile_names_are_shown_and_never_run(tmp_path):
+    hostile = "<script>alert(1)</script>"
+    labels = (hostile, '"><img src=x onerror=alert(2)>', r"$\frac{1}{0$", "&amp;", *"456789")
+    result = make_run_result(tmp_path, labels)
+    result = result.model_copy(
+        update={
+            "pipeline": hostile,
+            "winner_reason": hostile,
+            "reproduce": "</code></pre><script>alert(3)</script>",
+            "links": (Link(name=hostile, url="javascript:alert(4)"),),
+        }
+    )
+    html = render_report(result)
+    page = Page(html)
+    assert "<script" not in html
+    assert all(tag != "script" for tag, _ in page.tags)
+    assert len(page.images()) == 19
+    assert all("onerror" not in attributes for _, attributes in page.tags)
+    assert all(attributes.get("href") == "data:," for tag, attributes in page.tags if "href" in attributes)
+    assert page.text.count(hostile) >= 3
+    assert r"$\frac{1}{0$" in page.text
+
+
+def test_a_run_in_which_nothing_was_built_still_has_its_page(result):
+    only = [variant for variant in result.variants if variant.state != "built"]
+    refused = result.model_copy(update={"variants": tuple(only), "winner": None, "winner_reason": "none"})
+    page = Page(render_report(refused))
+    assert "Deploy nothing" in page.text
+    assert "No variant was quantized." in page.text
+    assert len(page.images()) == 1  # training
+
+
+def test_writing_leaves_the_page_and_every_picture_whole_and_nothing_else(result, tmp_path):
+    path = write_report(result, tmp_path / "new" / "folder")
+    assert path.name == "report.html"
+    Page(path.read_text())
+    names = {found.name for found in path.parent.iterdir()}
+    evaluated = [variant.name for variant in result.variants if variant.evaluation]
+    own = {f"{name}-{picture}.png" for name in evaluated for picture in ("confusion_matrix", "roc", "pr")}
+    of_the_run = {
+        "accuracy_latency.png",
+        "robustness_fgsm.png",
+        "robustness_gaussian-noise.png",
+        "training.png",
+    }
+    assert names == {"report.html"} | own | of_the_run
+    for name in own | of_the_run:
+        with Image.open(io.BytesIO((path.parent / name).read_bytes())) as image:
+            image.load()
+            assert min(image.size) > 200
+            assert len(image.convert("RGB").getcolors(maxcolors=2**24)) > 10
+
+
+def test_a_damaged_evaluation_is_refused_and_no_page_is_written(tmp_path):
+    result = make_run_result(tmp_path / "home")
+    logits = Path(result.variants[0].evaluation.directory) / "logits.safetensors"
+    content = bytearray(logits.read_bytes())
+    content[-1] ^= 1
+    logits.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"logits\.safetensors"):
+        write_report(result, tmp_path / "report")
+    assert not (tmp_path / "report" / "report.html").exists()
