@@ -6,12 +6,22 @@ import itertools
 import textwrap
 
 import pytest
+import torch
 
 from pt_core.data.config import DataConfig
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute with one thread: on a busy machine two that wait for each other are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import textwrap
 
 import numpy as np
 import pytest
+import torch
 
 from pt_core.data.config import DataConfig
 from pt_core.data.prepare import prepare
@@ -16,6 +17,15 @@ from pt_core.training.config import TrainConfig
 from pt_core.training.requests import TrainRequest
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute with one thread: on a busy machine two that wait for each other are many times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _prepare(folder, config):
