@@ -124,7 +124,7 @@ def test_every_image_is_well_formed_without_scripts_and_has_a_text(page, result)
 
 def test_hostile_names_are_shown_and_never_run(tmp_path):
     hostile = "<script>alert(1)</script>"
-    labels = (hostile, '"><img src=x onerror=alert(2)>', r"$\frac{1}{0$", "&amp;", *"456789")
+    labels = (hostile, '"><img src=x onerror=alert(2)>', "$x^$", "&amp;", *"456789")
     result = make_run_result(tmp_path, labels)
     result = result.model_copy(
         update={
@@ -142,7 +142,7 @@ def test_hostile_names_are_shown_and_never_run(tmp_path):
     assert all("onerror" not in attributes for _, attributes in page.tags)
     assert all(attributes.get("href") == "data:," for tag, attributes in page.tags if "href" in attributes)
     assert page.text.count(hostile) >= 3
-    assert r"$\frac{1}{0$" in page.text
+    assert "$x^$" in page.text
 
 
 def test_a_run_in_which_nothing_was_built_still_has_its_page(result):

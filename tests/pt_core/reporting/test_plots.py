@@ -75,6 +75,21 @@ def test_the_area_below_the_mean_line_is_the_area_written_beside_it(worst, famil
     assert abs(np.trapezoid(line.y, line.x)) == pytest.approx(line.area, abs=3e-3)
 
 
+def test_the_mean_precision_at_full_recall_is_the_one_counted_by_hand(worst):
+    line = load_curves(worst.evaluation, worst.artifact.labels).precision_recall[0]
+    tensors = load_file(f"{worst.evaluation.directory}/logits.safetensors")
+    wide = np.exp(tensors["logits"].astype(np.float64))
+    scores = wide / wide.sum(axis=1, keepdims=True)
+    counted = []
+    for number in range(len(worst.artifact.labels)):
+        of_class = tensors["targets"] == number
+        taken = scores[:, number] >= scores[of_class, number].min()
+        counted.append(of_class.sum() / taken.sum())
+    at_full_recall = line.y[np.argmax(line.x)]
+    assert line.x.max() == 1
+    assert at_full_recall == pytest.approx(np.mean(counted), abs=1e-12)
+
+
 def test_poor_curves_have_no_enlarged_corner(worst):
     found = load_curves(worst.evaluation, worst.artifact.labels)
     assert len(precision_recall("good", found).axes[0].child_axes) == 1
@@ -153,7 +168,7 @@ def test_a_picture_with_nothing_to_draw_is_left_out(result):
 
 def test_a_class_may_have_any_name(result, worst):
     accuracy = worst.evaluation.accuracy
-    names = (r"$\frac{1}{0$", "</text><script>", "日本語", *(m.label for m in accuracy.per_class[3:]))
+    names = ("$x^$", "</text><script>", "日本語", *(m.label for m in accuracy.per_class[3:]))
     per_class = tuple(
         metrics.model_copy(update={"label": name})
         for metrics, name in zip(accuracy.per_class, names, strict=True)
