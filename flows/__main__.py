@@ -25,9 +25,7 @@ app = typer.Typer(
     ),
 )
 
-Config = Annotated[
-    Path, typer.Argument(help="YAML configuration; the digits example if left out.", show_default=False)
-]
+Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=3."),

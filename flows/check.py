@@ -6,23 +6,43 @@ from pathlib import Path
 
 from flows.config import PipelineConfig
 from flows.home import add_code_path
-from flows.load import load_config
+from flows.load import find_config, load_config
 from pt_core.building.plan import Plan, make_plan
 from pt_core.errors import ConfigError
 from pt_core.modeling.target import check_target
+from pt_core.record import Record
 
 
-def check(path: Path, overrides: tuple[str, ...]) -> tuple[PipelineConfig, Plan]:
+class Checked(Record):
+    """A configuration that can run."""
+
+    name: str
+    """What the user called it."""
+    path: str
+    """Absolute path of the file."""
+    settings: PipelineConfig
+    """What it says."""
+    plan: Plan
+    """Its tree of steps."""
+
+    @property
+    def base_dir(self) -> Path:
+        """Folder that the paths in it are relative to."""
+        return Path(self.path).parent
+
+
+def check(config: str, overrides: tuple[str, ...]) -> Checked:
     """Validate the configuration, its chains, the network's import path and the data file.
 
     Raises:
         ConfigError: the configuration, the network's import path or the data file.
         PlanError: a chain of steps.
     """
+    path = find_config(config)
     settings = load_config(path, overrides)
     plan = make_plan(settings.variants)
-    add_code_path(path.resolve().parent)
+    add_code_path(path.parent)
     check_target(settings.model.target)
     if settings.data.path is not None and not (path.parent / settings.data.path).is_file():
         raise ConfigError(f"data.path: no file {path.parent / settings.data.path}")
-    return settings, plan
+    return Checked(name=config, path=str(path), settings=settings, plan=plan)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+import shlex
 from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.check import check
+from flows.check import Checked, check
 from flows.config import PipelineConfig
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
@@ -21,18 +21,18 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.building.plan import Plan
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
-from pt_core.decision.result import Link, MeasuredVariant, RunResult
+from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
-from tasks.dashboard import TrackedRun, links
+from tasks.dashboard import TrackedRun, links, without_secrets
 from tasks.data import prepare
 from tasks.gate import gate
 from tasks.publish import publish
-from tasks.report import report
+from tasks.report import report, store
 from tasks.track import track_finish, track_result, track_start, track_training
 from tasks.tracking import RunStatus
 from tasks.train import train
@@ -40,55 +40,43 @@ from tasks.verify import verify
 
 
 @flow(name="lifecycle", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
-def lifecycle(config: str = str(DEFAULT_CONFIG), overrides: tuple[str, ...] = ()) -> RunResult:
+def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> RunResult:
     """Train a classifier, convert and quantize it, measure and judge every artifact, and report.
 
     Args:
-        config: path of the YAML configuration.
+        config: a YAML file, or the name of a shipped configuration.
         overrides: changes to it, each "name.name=value".
 
     Raises:
         GateRefused: no variant passed; everything is logged and reported all the same.
         PtCoreError: bad input, or a stage that all variants rest on failed.
     """
-    path, home = Path(config).resolve(), activate(None)
-    settings, plan = check(path, overrides)
+    home = activate(None)
+    checked = check(config, overrides)
+    settings = checked.settings
     sweep(Path(home.store))
     opening = track_start.submit(
-        home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(path)
+        home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(config)
     )
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
     status: RunStatus = "FAILED"
     try:
-        dataset, checkpoint, reference = train_and_verify(settings, path.parent, home)
+        dataset, checkpoint, reference = train_and_verify(settings, checked.base_dir, home)
         tracked = opening.result()
         track_training.submit(tracked, checkpoint, dataset).result()
-        variants, base = build_and_measure(settings, plan, reference, dataset, home)
+        variants, base = build_and_measure(settings, checked.plan, reference, dataset, home)
         judged = tuple(gate(variant, base, settings.gate) for variant in variants)
-        winner, why = select(judged)
-        result = RunResult(
-            run_name=str(flow_run.name),
-            pipeline=settings.name,
-            started_at=started_at,
-            seed=settings.seed,
-            reference=base.name,
-            dataset=dataset,
-            checkpoint=checkpoint,
-            variants=judged,
-            winner=winner,
-            winner_reason=why,
-            prefect_flow_run_id=str(flow_run.id),
-            mlflow_run_id=tracked.run_id,
-            links=_links(tracked),
-            reproduce=_reproduce(path, overrides),
+        result = _result(checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked)
+        folder = str(home.runs / result.run_name)
+        report(result, folder)
+        result = result.model_copy(
+            update={"links": (*track_result(tracked, result, folder), *_prefect_link())}
         )
-        files = report(result, str(home.runs / result.run_name))
-        track_result(tracked, result, files.folder)
+        store(result, folder)
         publish(result)
-        status = "FINISHED" if winner else "FAILED"
+        status = "FINISHED" if result.winner else "FAILED"
     finally:
         track_finish(opening.result(), status)
-    if winner is None:
+    if result.winner is None:
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.verdict.reason}" for v in judged])
     return result
 
@@ -119,22 +107,42 @@ def build_and_measure(
     return measured, next(variant for variant in measured if not variant.steps)
 
 
-def _tags(path: Path) -> dict[str, str]:
-    environment = describe_environment()
-    return {
-        "git_commit": environment.git_commit or "unknown",
-        "prefect_flow_run_id": str(flow_run.id),
-        "config": path.name,
-    }
+def _result(
+    checked: Checked,
+    overrides: tuple[str, ...],
+    judged: tuple[VariantResult, ...],
+    *,
+    dataset: Dataset,
+    checkpoint: Checkpoint,
+    run: TrackedRun,
+) -> RunResult:
+    winner, why = select(judged)
+    config = [checked.name, *(f"--set {shlex.quote(override)}" for override in overrides)]
+    return RunResult(
+        run_name=str(flow_run.name),
+        pipeline=checked.settings.name,
+        started_at=flow_run.scheduled_start_time.isoformat(timespec="seconds"),
+        seed=checked.settings.seed,
+        reference=next(variant.name for variant in judged if not variant.steps),
+        dataset=dataset,
+        checkpoint=checkpoint,
+        variants=judged,
+        winner=winner,
+        winner_reason=why,
+        prefect_flow_run_id=str(flow_run.id),
+        mlflow_run_id=run.run_id,
+        links=(*links(run), *_prefect_link()),
+        reproduce=" ".join(["pt-pipeline run", *config]),
+    )
 
 
-def _links(tracked: TrackedRun) -> tuple[Link, ...]:
-    found = list(links(tracked))
-    ui = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
-    if ui:
-        found.append(Link(name="Prefect flow run", url=f"{ui}/v2/runs/flow-run/{flow_run.id}"))
-    return tuple(found)
+def _tags(config: str) -> dict[str, str]:
+    commit = describe_environment().git_commit or "unknown"
+    return {"git_commit": commit, "prefect_flow_run_id": str(flow_run.id), "config": config}
 
 
-def _reproduce(path: Path, overrides: tuple[str, ...]) -> str:
-    return " ".join(["pt-pipeline", "run", str(path), *(f"--set {override}" for override in overrides)])
+def _prefect_link() -> tuple[Link, ...]:
+    """Return the page of the flow run; a run on its own temporary server has none."""
+    address = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
+    url = f"{without_secrets(address)}/v2/runs/flow-run/{flow_run.id}"
+    return (Link(name="Prefect flow run", url=url),) if address else ()

@@ -14,7 +14,10 @@ from pydantic_core import ErrorDetails
 from flows.config import PipelineConfig
 from pt_core.errors import ConfigError
 
-DEFAULT_CONFIG = Path(__file__).parent.parent / "deployments" / "configs" / "digits.yaml"
+CONFIGS = Path(__file__).parent.parent / "deployments" / "configs"
+"""The configurations that are shipped."""
+DEFAULT_CONFIG = "digits"
+"""Name of the shipped configuration that runs if none is given."""
 
 Tree = dict[str, object]
 
@@ -31,6 +34,23 @@ class _StrictLoader(yaml.SafeLoader):
                 )
             keys.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def find_config(name: str) -> Path:
+    """Return the path of a configuration, given as a path or as the name of a shipped one.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    shipped = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    path = Path(name)
+    if path.is_file():
+        return path.resolve()
+    if name in shipped:
+        return shipped[name]
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped are {', '.join(shipped)}"
+    raise ConfigError(f"{name}: no such file, and no shipped configuration of that name; {hint}")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:

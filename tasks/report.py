@@ -9,7 +9,6 @@ from prefect.cache_policies import NO_CACHE
 
 from pt_core.decision.result import RunResult
 from pt_core.files import write_text_atomically
-from pt_core.record import Record
 from pt_core.reporting.html import write_report
 from tasks.progress import shown
 
@@ -17,24 +16,16 @@ RESULT = "run.json"
 """The whole RunResult of a run, in its folder."""
 
 
-class ReportFiles(Record):
-    """What a run leaves for people and scripts."""
-
-    folder: str
-    """The run's folder."""
-    report: str
-    """The self-contained HTML page."""
-    files: tuple[str, ...]
-    """Every file of the folder."""
-
-
 @task(name="report", task_run_name="write report", cache_policy=NO_CACHE)
-def report(result: RunResult, folder: str) -> ReportFiles:
-    """Write report.html, the pictures and run.json into the run's folder."""
+def report(result: RunResult, folder: str) -> str:
+    """Write report.html and the pictures into the run's folder; return the page's path."""
     with shown():
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        page = write_report(result, target)
-        write_text_atomically(target / RESULT, result.model_dump_json(indent=2))
-        files = tuple(str(path) for path in sorted(target.iterdir()) if path.is_file())
-        return ReportFiles(folder=folder, report=str(page), files=files)
+        return str(write_report(result, Path(folder)))
+
+
+@task(name="store", task_run_name="store result", cache_policy=NO_CACHE)
+def store(result: RunResult, folder: str) -> str:
+    """Write run.json, from which a finished run is read again; return its path."""
+    path = Path(folder) / RESULT
+    write_text_atomically(path, result.model_dump_json(indent=2))
+    return str(path)

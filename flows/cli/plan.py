@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.tree import Tree
 
 from flows.check import check
@@ -11,21 +9,23 @@ from flows.cli.output import print_json, results
 from flows.home import Home
 
 
-def plan(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
+def plan(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
     """Print the tree: what is cached, what would run, what is skipped and why.
 
     Raises:
         ConfigError: the configuration is not valid.
         PlanError: a chain cannot be built.
     """
-    settings, chosen = check(config, overrides)
+    checked = check(config, overrides)
     from flows.forecast import forecast
 
-    states = forecast(settings, chosen, base_dir=config.resolve().parent, home=home)
+    states = forecast(checked.settings, checked.plan, base_dir=checked.base_dir, home=home)
     if as_json:
-        print_json({"pipeline": settings.name, "steps": [state.model_dump(mode="json") for state in states]})
+        print_json(
+            {"pipeline": checked.settings.name, "steps": [state.model_dump(mode="json") for state in states]}
+        )
         return
-    tree = Tree(f"[bold]{settings.name}[/]  [dim]{config}[/]")
+    tree = Tree(f"[bold]{checked.settings.name}[/]  [dim]{checked.path}[/]")
     branches: dict[str | None, Tree] = {None: tree}
     for state in states:
         colour = {"cached": "green", "skipped": "yellow"}.get(state.state, "cyan")

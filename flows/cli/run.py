@@ -19,7 +19,7 @@ from pt_core.errors import GateRefused
 from tasks.dashboard import dashboard_command
 
 
-def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
+def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
     """Run the flow with progress on the terminal, then print the table or the JSON document.
 
     Raises:
@@ -29,7 +29,7 @@ def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) 
     # The configuration is checked before Prefect is imported: a typo costs a second.
     from flows.check import check
 
-    settings, _ = check(config, overrides)
+    settings = check(config, overrides).settings
     # Prefect logs a traceback for every failed task; on a terminal the failure is said in one line instead.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.lifecycle import lifecycle
@@ -41,7 +41,7 @@ def run(config: Path, overrides: tuple[str, ...], home: Home, *, as_json: bool) 
     refused: GateRefused | None = None
     with terminal_display(messages) as display, use_display(display):
         try:
-            named(str(config), overrides)
+            named(config, overrides)
         except GateRefused as error:
             refused = error
     show(home.runs / name, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)

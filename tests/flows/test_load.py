@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.load import DEFAULT_CONFIG, load_config
+from flows.load import CONFIGS, find_config, load_config
 from pt_core.errors import ConfigError
 
 MINIMAL = "name: t\nvariants: [{name: torch, steps: []}]\n"
@@ -26,7 +26,7 @@ def refusal(folder: Path, text: str, *overrides: str) -> str:
 
 
 def test_every_shipped_configuration_is_valid() -> None:
-    paths = sorted(DEFAULT_CONFIG.parent.glob("*.yaml"))
+    paths = sorted(CONFIGS.glob("*.yaml"))
     assert len(paths) > 0
     for path in paths:
         assert load_config(path).variants
@@ -119,3 +119,9 @@ def test_overrides_reach_nested_settings_and_list_elements(tmp_path: Path) -> No
 )
 def test_a_bad_override_is_refused(tmp_path: Path, override: str, expected: str) -> None:
     assert expected in refusal(tmp_path, MINIMAL, override)
+
+
+def test_a_shipped_configuration_is_found_by_its_name_and_a_typo_names_the_nearest() -> None:
+    assert find_config("digits") == CONFIGS / "digits.yaml"
+    with pytest.raises(ConfigError, match=r"digit: no such file.*did you mean digits\?"):
+        find_config("digit")
