@@ -32,6 +32,7 @@ from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
 
 from pt_core.artifacts.artifact import Artifact  # noqa: E402
 from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics  # noqa: E402
+from pt_core.bundle import open_bundle  # noqa: E402
 from pt_core.data.dataset import Dataset  # noqa: E402
 from pt_core.decision.compare import comparison_rows  # noqa: E402
 from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
@@ -102,6 +103,9 @@ def log_variant(
         dataset: what it was measured on; every metric is bound to it.
         pictures: file name to bytes; the names are the same for every variant and without a folder,
             because MLflow compares only files at the root.
+
+    Raises:
+        IntegrityError: the artifact's files are missing or damaged.
     """
     client = _client(run.tracking_uri)
     child = _create_run(
@@ -203,6 +207,8 @@ def _failing(client: MlflowClient, run: TrackedRun) -> Iterator[None]:
 
 def _log_model(client: MlflowClient, child: TrackedRun, variant: VariantResult, artifact: Artifact) -> str:
     """Create a logged model that holds the bundle, byte for byte, under ``bundle/``."""
+    # MLflow uploads a missing folder as an empty one without a word.
+    open_bundle(Path(artifact.directory), kind="artifact")
     model = client.create_logged_model(
         child.experiment_id,
         name=_model_name(variant.name),
