@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import torch
 from torch import nn
 
 from pt_core.artifacts.artifact import GOLDEN, Artifact, ArtifactInfo, Step
-from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint, CheckpointInfo
+from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo
 from pt_core.artifacts.checkpoint_files import save_checkpoint
 from pt_core.artifacts.plugin import Format, Quantizer
 from pt_core.artifacts.registry import plugin_target
 from pt_core.building.build import StepRequest, checkpoint_source, run_step
-from pt_core.bundle import seal, staging
+from pt_core.bundle import MANIFEST, seal, staging
 from pt_core.data.config import DataConfig
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.data.prepare import prepare
@@ -134,8 +135,9 @@ def reseal(artifact: Artifact, store: Path) -> Artifact:
     """Return a copy of an artifact's files, as they are now, under a manifest that fits them."""
     info = ArtifactInfo.model_validate(artifact.model_dump(include=set(ArtifactInfo.model_fields)))
     with staging(store) as folder:
-        for name in (WEIGHTS, GOLDEN):
-            shutil.copyfile(Path(artifact.directory) / name, folder / name)
+        for path in Path(artifact.directory).iterdir():
+            if path.name != MANIFEST:
+                shutil.copyfile(path, folder / path.name)
         bundle = seal(folder, name="resealed", kind="artifact", info=info)
     return Artifact.model_validate(info.model_dump() | bundle.model_dump())
 
@@ -185,3 +187,23 @@ def apply(plugin: Format | Quantizer, source: Artifact, parent: Path, data: obje
     shutil.copyfile(Path(source.directory) / GOLDEN, destination / GOLDEN)
     changes = {"directory": str(destination), "format": plugin_target(plugin), "quantization": quantization}
     return source.model_copy(update=changes)
+
+
+class _Scaled(nn.Module):
+    def __init__(self, inner: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) * self.factor
+
+
+def scaled(program: Artifact, factor: float) -> Artifact:
+    """Return a TorchScript artifact whose logits are multiplied, written over the one given."""
+    path = str(Path(program.directory) / "model.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        traced = torch.jit.trace(_Scaled(torch.jit.load(path), factor), torch.zeros(2, 1, 8, 8))
+        torch.jit.save(torch.jit.freeze(traced.eval()), path)
+    return program

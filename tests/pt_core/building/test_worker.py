@@ -103,18 +103,38 @@ def test_a_quantizer_that_would_change_nothing_is_an_error(root_of, run):
         run(root, root, "int8-dynamic")
 
 
-def test_a_source_with_other_bytes_is_refused_before_it_is_read(root_of, run):
+def convert_only(source: Artifact, destination: Path) -> None:
+    convert(
+        ConvertRequest(
+            source=source, step=Step(name="torchscript"), dataset=None, destination=str(destination)
+        )
+    )
+
+
+def test_a_source_with_other_bytes_is_refused_before_it_is_read(root_of, tmp_path):
     root = root_of("Convolutional")
     weights = Path(root.directory) / root.payload[0]
     weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
     with pytest.raises(IntegrityError, match=r"model\.safetensors: SHA-256"):
-        run(root, root, "torchscript")
+        convert_only(root, tmp_path)
 
 
-def test_another_intact_bundle_in_the_place_of_the_source_is_refused(root_of, run):
+def test_another_intact_bundle_in_the_place_of_the_source_is_refused(root_of, tmp_path):
     root = root_of("Convolutional")
     with pytest.raises(IntegrityError, match="another bundle took its place"):
-        run(root.model_copy(update={"digest": "0" * 64}), root, "torchscript")
+        convert_only(root.model_copy(update={"digest": "0" * 64}), tmp_path)
+
+
+def test_a_conversion_of_int8_is_held_to_its_own_source_too(dataset, tmp_path):
+    root = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
+    # An INT8 source and a program of another network 10 % away: far inside what INT8 allows the reference.
+    source = tiny.apply(make_step(Step(name="int8-dynamic")), root, tmp_path)
+    program = tiny.apply(make_step(Step(name="torchscript")), root, tmp_path)
+    source = tiny.reseal(source.model_copy(update={"precision": "int8"}), tmp_path)
+    off = tiny.scaled(program, 1.1)
+    staged = off.model_copy(update={"precision": "int8", "steps": (Step(name="torchscript"),)})
+    with pytest.raises(ParityError, match="torchscript against its source torch: batch size 1"):
+        check(CheckRequest(staged=staged, source=source, reference=root, dataset=dataset))
 
 
 def test_calibration_without_samples_is_refused(root_of, tmp_path):
