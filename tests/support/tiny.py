@@ -75,6 +75,13 @@ class Random(nn.Module):
         return self.linear(nn.functional.dropout(x.flatten(1), training=True))
 
 
+class RandomAlone(Random):
+    """Is random for a single sample only, so that a replay of a batch does not notice."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) if len(x) == 1 else self.linear(x.flatten(1))
+
+
 class Convolutional(nn.Module):
     """Has no linear layer."""
 
