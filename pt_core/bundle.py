@@ -10,68 +10,45 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import ValidationError
 
 from pt_core.errors import IntegrityError
+from pt_core.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    SCHEMA_VERSION,
+    BundleKind,
+    FileEntry,
+    Manifest,
+    compare,
+    describe_file,
+    first_problem,
+    hash_file,
+    read_manifest,
+)
 from pt_core.record import Record
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
-MAX_MANIFEST_BYTES = 16 * 2**20
-"""A manifest is read whole before anything is trusted, so its size is bounded."""
-
-MAX_FILES = 100_000
-"""Bound on the files of one bundle."""
+__all__ = [
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "Bundle",
+    "BundleKind",
+    "FileEntry",
+    "Manifest",
+    "hash_file",
+    "is_intact",
+    "open_bundle",
+    "read_info",
+    "seal",
+    "set_aside",
+    "staging",
+    "sweep",
+]
 
 _STAGING_PREFIX = ".staging-"
-
-BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation"]
-
-
-class FileEntry(Record):
-    """One file of a bundle."""
-
-    path: str = Field(min_length=1, max_length=4096)
-    """Path inside the bundle, with forward slashes."""
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """SHA-256 of its bytes, 64 hex digits."""
-    size_bytes: int = Field(ge=0)
-    """Its length."""
-
-    @field_validator("path")
-    @classmethod
-    def _stays_inside(cls, path: str) -> str:
-        pure = PurePosixPath(path)
-        odd = any(character in path for character in "\0\\\n\r")
-        if pure.is_absolute() or ".." in pure.parts or pure.as_posix() != path or odd:
-            raise ValueError(f"{path!r} is no plain path inside the bundle")
-        return path
-
-
-class Manifest(Record):
-    """What a bundle holds; written last, so that a bundle with a manifest is complete."""
-
-    schema_version: int
-    """Version of this layout."""
-    kind: BundleKind
-    """What the bundle is."""
-    files: tuple[FileEntry, ...] = Field(max_length=MAX_FILES)
-    """Every file but the manifest itself, sorted by path."""
-    info: dict[str, JsonValue]
-    """The record that describes the content."""
-    checksum: str
-    """SHA-256 of this manifest's canonical JSON with an empty checksum: shows damage to the manifest itself.
-
-    It is no protection against someone who writes a new one; comparing :attr:`Bundle.digest` with the digest
-    on record is.
-    """
-
-    def computed_checksum(self) -> str:
-        """Return what the checksum must be."""
-        return self.model_copy(update={"checksum": ""}).content_digest()
 
 
 class Bundle(Record):
@@ -138,10 +115,10 @@ def open_bundle(directory: Path, *, kind: BundleKind | None = None) -> tuple[Bun
         IntegrityError: a file is missing, added, a link, or differs in size or SHA-256; the details
             name each.
     """
-    manifest, digest = _read_manifest(directory)
+    manifest, digest = read_manifest(directory)
     if kind is not None and manifest.kind != kind:
         raise IntegrityError(f"{directory}: expected the kind {kind}, found {manifest.kind}")
-    problems = _compare(directory, manifest)
+    problems = compare(directory, manifest)
     if problems:
         raise IntegrityError(
             f"{directory}: {len(problems)} problem(s) against its manifest; restore it from a copy or build it again",
@@ -164,7 +141,7 @@ def read_info(bundle: Bundle, manifest: Manifest, record: type[B]) -> B:
         return record.model_validate({**manifest.info, **bundle.model_dump()})
     except ValidationError as error:
         where = f"{bundle.directory}/{MANIFEST}"
-        raise IntegrityError(f"{where}: describes no {record.__name__}: {_first_problem(error)}") from error
+        raise IntegrityError(f"{where}: describes no {record.__name__}: {first_problem(error)}") from error
 
 
 def is_intact(directory: Path, digest: str) -> bool:
@@ -193,64 +170,6 @@ def sweep(parent: Path) -> int:
     return removed
 
 
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _read_manifest(directory: Path) -> tuple[Manifest, str]:
-    path = directory / MANIFEST
-    if not directory.is_dir() or not path.is_file() or path.is_symlink():
-        raise IntegrityError(f"{directory}: not a bundle, it has no {MANIFEST}")
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise IntegrityError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes")
-    content = path.read_bytes()
-    try:
-        manifest = Manifest.from_json(content)
-    except ValidationError as error:
-        raise IntegrityError(f"{path}: not a valid manifest: {_first_problem(error)}") from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise IntegrityError(
-            f"{path}: schema version {manifest.schema_version}, this program reads {SCHEMA_VERSION}"
-        )
-    # Comparing the bytes too leaves no two spellings of one manifest, hence of one digest.
-    if manifest.checksum != manifest.computed_checksum() or content != manifest.to_json().encode():
-        raise IntegrityError(f"{path}: damaged, its own checksum does not match; restore it from a copy")
-    return manifest, hashlib.sha256(content).hexdigest()
-
-
-def _compare(directory: Path, manifest: Manifest) -> list[str]:
-    expected = {entry.path: entry for entry in manifest.files}
-    if MANIFEST in expected or len(expected) != len(manifest.files):
-        return [f"{MANIFEST}: lists itself, or a file twice"]
-    found: set[str] = set()
-    problems = []
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            problems.append(f"{name}: not a plain file")
-        elif path.is_file() and name != MANIFEST:
-            found.add(name)
-            if name not in expected:
-                problems.append(f"{name}: not in the manifest")
-    for name, entry in expected.items():
-        problem = _compare_file(directory / name, entry) if name in found else "missing"
-        if problem:
-            problems.append(f"{name}: {problem}")
-    return problems
-
-
-def _compare_file(path: Path, entry: FileEntry) -> str | None:
-    size = path.stat().st_size
-    if size != entry.size_bytes:
-        return f"{size} bytes, expected {entry.size_bytes}"
-    digest = hash_file(path)
-    if digest != entry.sha256:
-        return f"SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}..."
-    return None
-
-
 def _build_manifest(folder: Path, kind: BundleKind, info: Record) -> tuple[Manifest, str]:
     content = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     odd = [path for path in content if path.is_symlink() or not path.is_file() or path == folder / MANIFEST]
@@ -263,12 +182,12 @@ def _build_manifest(folder: Path, kind: BundleKind, info: Record) -> tuple[Manif
         draft = Manifest(
             schema_version=SCHEMA_VERSION,
             kind=kind,
-            files=tuple(_entry(folder, path) for path in content),
+            files=tuple(describe_file(folder, path) for path in content),
             info=info.model_dump(mode="json"),
             checksum="",
         )
     except ValidationError as error:
-        raise IntegrityError(f"{folder}: cannot be sealed: {_first_problem(error)}") from error
+        raise IntegrityError(f"{folder}: cannot be sealed: {first_problem(error)}") from error
     manifest = draft.model_copy(update={"checksum": draft.computed_checksum()})
     return manifest, manifest.to_json()
 
@@ -302,20 +221,6 @@ def _has_writer(folder: Path) -> bool:
     finally:
         os.close(lock)
     return False
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else str(first["msg"])
-
-
-def _entry(folder: Path, path: Path) -> FileEntry:
-    return FileEntry(
-        path=path.relative_to(folder).as_posix(),
-        sha256=hash_file(path),
-        size_bytes=path.stat().st_size,
-    )
 
 
 def _fsync(path: Path) -> None:
