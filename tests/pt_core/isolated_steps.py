@@ -34,9 +34,16 @@ def count(request: Word) -> Word:
 
 
 def count_in_a_grandchild(request: Word) -> Word:
-    code = "from pt_core.isolation import report_progress; report_progress(1, 1, 'wrong process')"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    return request
+    """Return what a process of the step's own finds in its files after it reported progress."""
+    code = """
+import tempfile
+from pt_core.isolation import report_progress
+files = [tempfile.TemporaryFile() for _ in range(30)]
+report_progress(1, 1, "wrong process")
+print(sum(len(file.read()) for file in files if file.seek(0) == 0))
+"""
+    child = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    return Word(text=child.stdout.strip())
 
 
 def reply_something_else(request: Word) -> Other:

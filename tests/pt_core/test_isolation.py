@@ -145,9 +145,9 @@ def test_a_long_message_is_cut() -> None:
     assert seen[0].message == "x" * 500
 
 
-def test_a_process_that_the_step_started_does_not_write_into_its_progress() -> None:
+def test_progress_of_a_process_that_the_step_started_goes_into_no_file_of_its_own() -> None:
     seen: list[Progress] = []
-    run("count_in_a_grandchild", on_progress=seen.append)
+    assert run("count_in_a_grandchild", on_progress=seen.append).text == "0"
     assert seen == []
 
 
