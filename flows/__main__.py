@@ -45,7 +45,7 @@ def run(
     from flows.cli.run import run as command
 
     chosen = activate(home)
-    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=False)
+    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=as_json)
 
 
 @app.command()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import urllib.request
 from collections.abc import Iterator
 from typing import Literal
 
 from packaging.version import Version
 
 from flows.home import Home
+from flows.servers import host, named_servers, unreachable
 from pt_core.artifacts.artifact import Step
 from pt_core.artifacts.registry import make_step, step_names
 from pt_core.environment import CPU_CAPABILITIES, cpu_capabilities, describe_environment, library_version
@@ -128,31 +127,12 @@ def _versions() -> Iterator[Finding]:
 
 
 def _servers(home: Home) -> Iterator[Finding]:
-    prefect = os.environ.get("PREFECT_API_URL")
-    if prefect:
-        yield _probe("Prefect server", prefect, f"{prefect}/health")
-    else:
-        yield Finding(
-            section="servers", name="Prefect server", state="ok", detail="none set, each run starts its own"
-        )
-    if home.tracking_uri.startswith("http"):
-        yield _probe("MLflow server", home.tracking_uri, f"{home.tracking_uri}/health")
-    else:
-        yield Finding(
-            section="servers", name="MLflow server", state="ok", detail=f"none set, {home.tracking_uri}"
-        )
-
-
-def _probe(name: str, address: str, health: str) -> Finding:
-    from urllib.parse import urlsplit
-
-    shown = urlsplit(address).hostname or address
-    try:
-        with urllib.request.urlopen(health, timeout=3) as answer:  # noqa: S310 - the user's own address
-            status = answer.status
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return Finding(
-            section="servers", name=name, state="conflict", detail=f"{shown}: not reachable: {reason}"
-        )
-    return Finding(section="servers", name=name, state="ok", detail=f"{shown}: answers {status}")
+    named = named_servers(home)
+    for variable, name, otherwise in (
+        ("PREFECT_API_URL", "Prefect server", "none set, each run starts its own"),
+        ("MLFLOW_TRACKING_URI", "MLflow server", f"none set, {home.root}/mlflow.db"),
+    ):
+        address = named.get(variable)
+        problem = unreachable(address) if address else None
+        detail = f"{host(address)}: {problem or 'answers'}" if address else otherwise
+        yield Finding(section="servers", name=name, state="conflict" if problem else "ok", detail=detail)

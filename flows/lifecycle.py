@@ -15,6 +15,7 @@ from flows.config import PipelineConfig
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
 from flows.requests import attack_request, prepare_request, root_request, train_request, verify_request
+from flows.servers import check_servers
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
@@ -54,6 +55,7 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     home = activate(None)
     checked = check(config, overrides)
     settings = checked.settings
+    check_servers(home)
     sweep(Path(home.store))
     opening = track_start.submit(
         home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(config)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from pt_core.errors import PtCoreError
+from pt_core.errors import GateRefused, PtCoreError
 
 results = Console(soft_wrap=False)
 messages = Console(stderr=True)
@@ -35,4 +35,5 @@ def guarded(action: Callable[[], None], *, as_json: bool) -> None:
     try:
         action()
     except PtCoreError as error:
-        fail(error, as_json=as_json)
+        # A refusal has printed its whole document already.
+        fail(error, as_json=as_json and not isinstance(error, GateRefused))

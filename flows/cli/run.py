@@ -28,8 +28,10 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
     """
     # The configuration is checked before Prefect is imported: a typo costs a second.
     from flows.check import check
+    from flows.servers import check_servers
 
     settings = check(config, overrides).settings
+    check_servers(home)
     # Prefect logs a traceback for every failed task; on a terminal the failure is said in one line instead.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     from flows.lifecycle import lifecycle

@@ -1,0 +1,49 @@
+"""Whether the servers that the environment names answer, asked before any work rests on them."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from urllib.parse import urlsplit
+
+from flows.home import Home
+from pt_core.errors import ConfigError
+
+
+def check_servers(home: Home) -> None:
+    """Refuse to start while a server that was asked for does not answer.
+
+    Raises:
+        ConfigError: which one, why, and what to do.
+    """
+    for variable, address in named_servers(home).items():
+        problem = unreachable(address)
+        if problem:
+            raise ConfigError(
+                f"{variable}: the server at {host(address)} does not answer: {problem}; "
+                "start it, or unset the variable to run without a server"
+            )
+
+
+def named_servers(home: Home) -> dict[str, str]:
+    """Return the servers to use, by the environment variable that names each."""
+    found = {
+        "PREFECT_API_URL": os.environ.get("PREFECT_API_URL", ""),
+        "MLFLOW_TRACKING_URI": home.tracking_uri,
+    }
+    return {name: address for name, address in found.items() if address.startswith(("http://", "https://"))}
+
+
+def unreachable(address: str) -> str | None:
+    """Return why a server's health page cannot be had within three seconds, or ``None``."""
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=3):  # noqa: S310 - the user's own address
+            return None
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+
+
+def host(address: str) -> str:
+    """Return host and port of an address, without the password that it may hold."""
+    parts = urlsplit(address)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
