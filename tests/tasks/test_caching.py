@@ -1,0 +1,71 @@
+"""A cached record is taken only for the same task, code, libraries and content, and only if its bytes are intact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prefect.results import ResultRecord, ResultRecordMetadata
+from prefect.serializers import JSONSerializer
+
+from pt_core.bundle import Bundle, seal, staging
+from pt_core.data.config import DataConfig
+from pt_core.data.requests import PrepareRequest
+from pt_core.record import Record
+from tasks import caching
+
+
+def request(seed: int = 0) -> PrepareRequest:
+    return PrepareRequest(config=DataConfig(), seed=seed, base_dir="/", source_sha256=None, store="/s")
+
+
+def test_two_tasks_with_equal_requests_have_different_keys() -> None:
+    assert caching.key_of("prepare", request()) != caching.key_of("train", request())
+
+
+def test_a_key_follows_the_content_of_the_request() -> None:
+    assert caching.key_of("prepare", request()) == caching.key_of("prepare", request())
+    assert caching.key_of("prepare", request()) != caching.key_of("prepare", request(seed=1))
+
+
+def test_a_key_follows_the_code_and_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = caching.key_of("prepare", request())
+    with monkeypatch.context() as patched:
+        patched.setattr(caching, "core_code_digest", lambda: "0" * 64)
+        assert caching.key_of("prepare", request()) != before
+    with monkeypatch.context() as patched:
+        patched.setattr(caching, "installed_libraries", tuple)
+        assert caching.key_of("prepare", request()) != before
+
+
+class Info(Record):
+    """A description."""
+
+    text: str
+
+
+def bundle(store: Path) -> Bundle:
+    with staging(store) as folder:
+        (folder / "payload").write_text("content")
+        return seal(folder, name="thing", kind="dataset", info=Info(text="x"))
+
+
+def test_a_record_is_looked_up_only_while_its_bytes_are_intact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(tmp_path)
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    monkeypatch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(storage))
+    key = caching.key_of("prepare", request())
+    kept = ResultRecord(
+        result=made, metadata=ResultRecordMetadata(serializer=JSONSerializer(), storage_key=key)
+    )
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}):
+        assert caching.lookup("prepare", request(), reply=Bundle) is None
+        (storage / key).write_bytes(kept.serialize())
+        assert caching.lookup("prepare", request(), reply=Bundle) == made
+        (Path(made.directory) / "payload").write_text("c0ntent")
+        assert caching.lookup("prepare", request(), reply=Bundle) is None
