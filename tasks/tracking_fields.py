@@ -11,6 +11,10 @@ from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics
 from pt_core.decision.compare import ComparisonRow
 from pt_core.decision.result import VariantResult
 
+_FIRST = ("accuracy/accuracy", "accuracy/drop", "efficiency/latency_ratio", "efficiency/size_bytes")
+"""What a person compares first."""
+_SECTIONS = ("accuracy", "robustness", "efficiency", "parity", "quantization")
+
 
 def training_params(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what decided the training: its configuration, the network, the seed."""
@@ -38,9 +42,16 @@ def git_tags(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def variant_metrics(variant: VariantResult) -> dict[str, float]:
-    """Return every number of a variant by its slash-prefixed name."""
+    """Return every number of a variant by its slash-prefixed name, in the order that MLflow's columns take."""
     drop = {} if variant.accuracy_drop is None else {"accuracy/drop": variant.accuracy_drop}
-    return {**variant.metrics, **drop}
+    found = {**variant.metrics, **drop}
+    return {name: found[name] for name in sorted(found, key=_column)}
+
+
+def _column(name: str) -> tuple[bool, int, str]:
+    section = name.partition("/")[0]
+    place = _SECTIONS.index(section) if section in _SECTIONS else len(_SECTIONS)
+    return name not in _FIRST, place, name
 
 
 def variant_params(variant: VariantResult) -> dict[str, str]:

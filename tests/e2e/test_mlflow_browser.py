@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 import re
 import shlex
@@ -47,7 +48,7 @@ COLUMNS = "return [...document.querySelectorAll('.ag-header-group-cell')].map(ce
 SHOW_METRICS = "document.querySelector('.ag-body-horizontal-scroll-viewport').scrollLeft = 800"
 LOADED_PICTURES = """
 return [...document.images]
-  .filter(image => image.complete && image.naturalWidth > 400)
+  .filter(image => image.complete && image.naturalWidth > 400 && image.getBoundingClientRect().width > 100)
   .map(image => ({left: image.getBoundingClientRect().left, top: image.getBoundingClientRect().top,
                   width: image.naturalWidth, height: image.naturalHeight}));
 """
@@ -204,7 +205,9 @@ def accuracies(browser) -> dict[str, float]:
     """Return what the Models tab shows: model name to accuracy."""
     found = {}
     for row in browser.execute_script(ROWS):
-        cell = next((text for column, text in row.items() if '"accuracy/accuracy"' in column), "")
+        cell = next(
+            (text for column, text in row.items() if '"accuracy/accuracy"' in html.unescape(column)), ""
+        )
         if cell and row.get("name"):
             found[row["name"].split()[-1]] = float(cell)  # the words before are the colour's
     return found
@@ -229,14 +232,13 @@ def test_the_models_tab_shows_every_variant_with_its_accuracy_side_by_side(brows
 def test_the_compare_page_shows_the_confusion_matrices_side_by_side(browser, pages, result):
     from selenium.webdriver.common.by import By
 
-    open_page(browser, pages["Pictures side by side"], width=2400, height=1300)
+    open_page(browser, pages["Pictures side by side"], width=2000, height=620)
     chosen = wait_for(
         browser,
         lambda: browser.find_elements(By.CSS_SELECTOR, "[artifact-name='confusion_matrix.png']"),
         "confusion_matrix.png among the artifacts",
     )[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'start'})", chosen)
-    chosen.click()
+    browser.execute_script("arguments[0].scrollIntoView({block: 'start'}); arguments[0].click()", chosen)
     built = [variant for variant in result.variants if variant.state == "built"]
     pictures = wait_for(
         browser,
