@@ -7,9 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pt_core", "tasks", "flows", "deployments")
-ROOMS = (
-    "data modeling artifacts training inference formats quantizers evaluation building decision reporting"
-).split()
+ROOMS = [
+    "data",
+    "modeling",
+    "artifacts",
+    "training",
+    "inference",
+    "formats",
+    "quantizers",
+    "evaluation",
+    "building",
+    "decision",
+    "reporting",
+]
 """The rooms of pt_core in the order the data walks through them."""
 START, END = "<!-- tree: made by docs/tree.py -->\n```\n", "```\n<!-- end of tree -->"
 
