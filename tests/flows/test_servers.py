@@ -45,7 +45,9 @@ def test_a_healthy_server_is_accepted(address: str, monkeypatch: pytest.MonkeyPa
 
 def test_an_unhealthy_server_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{address}/elsewhere")
-    with pytest.raises(ConfigError, match=r"MLFLOW_TRACKING_URI: the server at 127\.0\.0\.1:.* does not answer"):
+    with pytest.raises(
+        ConfigError, match=r"MLFLOW_TRACKING_URI: the server at 127\.0\.0\.1:.* does not answer"
+    ):
         check_servers(HOME)
 
 
