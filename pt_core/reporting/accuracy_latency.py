@@ -142,6 +142,8 @@ def _scale(axes: Axes, points: Sequence[_Point], floor: float | None) -> None:
     heights = [point.accuracy for point in points] + ([] if floor is None else [floor])
     margin = max(0.004, 0.22 * (max(heights) - min(heights)))
     axes.set_ylim(max(-0.02, min(heights) - margin), min(1.02, max(heights) + margin))
+    low, high = axes.get_ylim()
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= min(high, 1.0 + 1e-9)])
     left, right = min(0.8, *(p.low for p in points)) / 1.6, max(1.25, *(p.high for p in points)) * 1.6
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(_RATIOS))
@@ -205,7 +207,8 @@ def _place(axes: Axes, point: _Point, text: str, taken: Sequence[Bbox], renderer
         x, y, horizontal, vertical = place
         note.set(position=(x, y), horizontalalignment=horizontal, verticalalignment=vertical)
         note.update_positions(renderer)
-        box = Text.get_window_extent(note, renderer)  # of the text alone, without the line to its marker
+        # Of the text alone, without the line to its marker, and with some air.
+        box = Text.get_window_extent(note, renderer).padded(5)
         cost = _outside(box, axes.get_window_extent()) + sum(_overlap(box, other) for other in taken)
         if cost < best_cost:
             best_cost, best_place, best_box = cost, place, box

@@ -122,13 +122,18 @@ def _templates() -> Environment:
     templates.filters |= {
         "human_bytes": human_bytes,
         "number": _number,
+        "ratio": _ratio,
         "percent": lambda share: f"{share:.1%}",
-        "short": lambda digest: digest[:12],
         "is_web": lambda url: url.startswith(("http://", "https://")),
     }
     return templates
 
 
-def _number(value: float | None, digits: int = 4) -> str:
+def _number(value: float | None) -> str:
     # Adding zero turns -0.0 into 0.0.
-    return _UNDEFINED if value is None else f"{value + 0.0:.{digits}f}"
+    return _UNDEFINED if value is None else f"{value + 0.0:.4f}"
+
+
+def _ratio(value: float | None) -> str:
+    """Return three digits, however small: 0.114 beside 0.115 is a difference that decides."""
+    return _UNDEFINED if value is None else f"{value:#.3g}".rstrip(".")
