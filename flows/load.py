@@ -65,7 +65,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(tree)
     except ValidationError as error:
-        lines = [_describe(problem) for problem in error.errors(include_url=False)]
+        lines = [_describe(problem) for problem in _innermost(error.errors(include_url=False))]
         if len(lines) == 1:
             raise ConfigError(f"{path.name}: {lines[0]}") from None
         raise ConfigError(f"{path.name}: {len(lines)} problems", details=lines) from None
@@ -113,6 +113,12 @@ def _element(node: object, index: str, override: str) -> object:
     raise ConfigError(f"--set {override}: there is no element {index!r}")
 
 
+def _innermost(problems: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out what only follows from a problem further in, such as a list made empty by its broken element."""
+    places = [problem["loc"] for problem in problems]
+    return [p for p in problems if not any(q[: len(p["loc"])] == p["loc"] and q != p["loc"] for q in places)]
+
+
 def _describe(problem: ErrorDetails) -> str:
     """Return one line: path, what was expected, what was found, the nearest valid name."""
     location = [
@@ -130,7 +136,7 @@ def _describe(problem: ErrorDetails) -> str:
         return f"{prefix}missing, expected a value"
     if problem["type"] == "value_error":
         return f"{prefix}{problem['msg'].removeprefix('Value error, ')}"
-    message = problem["msg"].removeprefix("Input should be ")
+    message = problem["msg"].removeprefix("Input should be ").replace("String should", "a text that should")
     shown = (
         repr(found) if isinstance(found, str | int | float | bool) or found is None else type(found).__name__
     )
@@ -141,7 +147,7 @@ def _nearest_choice(problem: ErrorDetails) -> str:
     if problem["type"] != "literal_error":
         return ""
     choices = problem.get("ctx", {}).get("expected", "").replace(" or ", ", ").replace("'", "").split(", ")
-    near = difflib.get_close_matches(str(problem["input"]), choices, n=1)
+    near = difflib.get_close_matches(str(problem["input"]), choices, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 

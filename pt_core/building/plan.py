@@ -117,9 +117,10 @@ def make_plan(variants: tuple[Variant, ...]) -> Plan:
             found.append(f"variants[{index}].steps: the same chain as variant {twin!r}; remove one of them")
         planned.append(PlannedVariant(name=variant.name, node=key if not found else ""))
         problems += found
+    if len(problems) == 1:
+        raise PlanError(problems[0])
     if problems:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise PlanError(f"variants: {count}, nothing was started", details=problems)
+        raise PlanError(f"variants: {len(problems)} problems, nothing was started", details=problems)
     return Plan(nodes=tuple(nodes.values()), variants=tuple(planned))
 
 

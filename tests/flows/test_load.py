@@ -58,6 +58,11 @@ def test_a_wrong_choice_names_the_nearest_one(tmp_path: Path) -> None:
     assert "expected 'adamw' or 'sgd', found 'adamv'; did you mean adamw?" in message
 
 
+def test_what_only_follows_from_another_problem_is_left_out(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "name: t\nvariants: [{name: torch, stepps: []}]\n")
+    assert message == "pipeline.yaml: variants[0].stepps: unknown setting; did you mean steps?"
+
+
 def test_a_duplicate_key_is_an_error_with_its_line(tmp_path: Path) -> None:
     message = refusal(tmp_path, MINIMAL + "train: {}\nseed: 1\ntrain: {}\n")
     assert ":5: not valid YAML: duplicate key 'train'" in message

@@ -19,7 +19,7 @@ def variants(**chains: list[object]) -> tuple[Variant, ...]:
 def problems(*args: Variant) -> tuple[str, ...]:
     with pytest.raises(PlanError) as caught:
         make_plan(args)
-    return caught.value.details
+    return caught.value.details or (caught.value.message,)
 
 
 def test_shared_prefixes_are_run_once_and_parents_come_first():
