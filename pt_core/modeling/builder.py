@@ -18,20 +18,24 @@ def check_builder(target: str, function: Callable[..., Any]) -> None:
     """Refuse a callable that shows no sign of building a network, before it is called.
 
     A bundle names the function that rebuilds its network and the arguments to call it with, so whoever writes
-    one could otherwise name ``subprocess:getoutput``. Accepted are a Module class, a function whose annotation
-    says that it returns one, and a function of a module outside torch and the standard library that works with torch.
+    one could otherwise name ``subprocess:getoutput``, or ``torch.fx.graph_module:reduce_graph_module``, which
+    returns a Module and runs code it is given as text. Accepted are a Module class, of torch's own only those of
+    ``torch.nn``, and a function of a module outside torch and the standard library that is annotated to return
+    a Module or stands beside code that works with torch.
 
     Raises:
         ConfigError: it is none of these.
     """
     if isinstance(function, type):
-        accepted = issubclass(function, nn.Module)
+        accepted = issubclass(function, nn.Module) and _is_layer_or_foreign(function)
     else:
-        accepted = _is_module_class(_return_type(function)) or _is_local_torch_code(function)
+        accepted = _is_foreign(function) and (
+            _is_module_class(_return_type(function)) or _is_torch_code(function)
+        )
     if not accepted:
         raise ConfigError(
             f"model.target: {target} shows no sign of building a network, so it is not called; "
-            "name an nn.Module class or a function annotated to return torch.nn.Module"
+            "name an nn.Module class or a function of your own annotated to return torch.nn.Module"
         )
 
 
@@ -43,12 +47,22 @@ def _return_type(function: Callable[..., Any]) -> object:
         return None
 
 
-def _is_local_torch_code(function: Callable[..., Any]) -> bool:
+def _is_foreign(function: Callable[..., Any]) -> bool:
+    """Return whether neither torch nor the standard library defines it."""
     module = inspect.getmodule(function)
-    if module is None or not inspect.isfunction(function):
+    if module is None:
         return False
     top_level = module.__name__.partition(".")[0]
-    if top_level == "torch" or top_level in sys.stdlib_module_names:
+    return top_level != "torch" and top_level not in sys.stdlib_module_names
+
+
+def _is_layer_or_foreign(network: type[nn.Module]) -> bool:
+    return network.__module__.startswith("torch.nn.") or _is_foreign(network)
+
+
+def _is_torch_code(function: Callable[..., Any]) -> bool:
+    module = inspect.getmodule(function)
+    if module is None or not inspect.isfunction(function):
         return False
     return any(_is_module_class(value) or _is_torch(value) for value in vars(module).values())
 

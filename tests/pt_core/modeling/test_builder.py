@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from pt_core.errors import ConfigError
 from pt_core.modeling.network import build_network, import_target
@@ -20,6 +21,9 @@ from pt_core.modeling.spec import ModelSpec
         "torch.serialization:load",
         "pathlib:Path",
         "pt_core.modeling.builder:inspect",
+        "torch.fx.graph_module:reduce_graph_module",
+        "torch.fx:GraphModule",
+        "torch.jit:ScriptModule",
     ],
 )
 def test_a_name_that_builds_no_network_is_not_called(target: str) -> None:
@@ -40,6 +44,29 @@ def test_a_bundle_cannot_make_us_run_a_command(tmp_path) -> None:
     with pytest.raises(ConfigError, match="shows no sign of building a network"):
         build_network(spec)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_bundle_cannot_make_torch_run_the_text_of_a_function(tmp_path) -> None:
+    ran = tmp_path / "ran"
+    spec = ModelSpec(
+        target="torch.fx.graph_module:reduce_graph_module",
+        arguments={
+            "body": {"_code": "def forward(self, x):\n    return x\n"},
+            "import_block": f"open({str(ran)!r}, 'w').close()\n",
+        },
+        input_shape=(2,),
+        num_classes=2,
+        mean=None,
+        std=None,
+        input_range=None,
+    )
+    with pytest.raises(ConfigError, match="shows no sign of building a network"):
+        build_network(spec)
+    assert not ran.exists()
+
+
+def test_a_layer_of_torch_is_a_network() -> None:
+    assert import_target("torch.nn.modules.linear:Linear") is torch.nn.Linear
 
 
 @pytest.mark.parametrize(
