@@ -38,6 +38,7 @@ __all__ = [
     "BundleKind",
     "FileEntry",
     "Manifest",
+    "check_digest",
     "hash_file",
     "is_intact",
     "open_bundle",
@@ -126,6 +127,19 @@ def open_bundle(directory: Path, *, kind: BundleKind | None = None) -> tuple[Bun
         )
     size = sum(entry.size_bytes for entry in manifest.files)
     return Bundle(directory=str(directory.resolve()), digest=digest, size_bytes=size), manifest
+
+
+def check_digest(bundle: Bundle) -> None:
+    """Check that a bundle on disk is, byte for byte, the one that a record names.
+
+    Raises:
+        IntegrityError: it is damaged, or another bundle stands in its place.
+    """
+    found, _ = open_bundle(Path(bundle.directory))
+    if found.digest != bundle.digest:
+        raise IntegrityError(
+            f"{bundle.directory}: digest {found.digest[:12]}, expected {bundle.digest[:12]}; another bundle took its place"
+        )
 
 
 B = TypeVar("B", bound=Bundle)

@@ -13,10 +13,11 @@ from pt_core.artifacts.plugin import Format, Predictor, Quantizer
 from pt_core.artifacts.registry import make_format, make_step
 from pt_core.artifacts.tensors import read_golden, write_golden
 from pt_core.building.requests import CheckRequest, CheckResult, Conversion, ConvertRequest
+from pt_core.bundle import check_digest
 from pt_core.data.dataset import load_split
 from pt_core.errors import DataError, ParityError, StepFailed, StepUnavailable
 from pt_core.evaluation.parity import check_parity
-from pt_core.inference.predictor import check_digest, load_predictor
+from pt_core.inference.predictor import load_predictor
 
 ANOTHER_RUNTIME: dict[Precision, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "bf16"}
 """Tolerance of a conversion against its own source: INT8 values rounded the other way are about a bf16 apart."""

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pt_core.artifacts.checkpoint_files import load_network
-from pt_core.bundle import seal, staging
+from pt_core.bundle import check_digest, seal, staging
 from pt_core.data.dataset import Dataset, Samples, load_split
 from pt_core.errors import StepFailed
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.requests import AttackInfo, AttackPoint, AttackRequest, Attacks
-from pt_core.inference.predictor import check_digest
 from pt_core.isolation import report_progress
 
 
@@ -35,10 +34,11 @@ def craft(request: AttackRequest) -> Attacks:
     """Write every perturbation of the test split into one bundle.
 
     Raises:
-        IntegrityError: the reference's bytes are damaged.
-        StepFailed: its gradient is not finite.
+        IntegrityError: the bytes of the reference or the dataset are damaged.
+        StepFailed: the reference's gradient is not finite.
     """
     check_digest(request.reference)
+    check_digest(request.dataset)
     network = load_network(request.reference, request.reference.spec)
     samples = load_split(request.dataset, "test")
     points = attack_points(request.config)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pt_core.artifacts.plugin import Predictor
+from pt_core.bundle import check_digest
 from pt_core.data.dataset import load_split
 from pt_core.evaluation.config import EfficiencyConfig
 from pt_core.evaluation.report import EfficiencyReport
@@ -29,8 +30,9 @@ def measure(request: EfficiencyRequest) -> EfficiencyReports:
     sets its second series against its first: what that ratio strays from 1 is noise.
 
     Raises:
-        IntegrityError: an artifact's bytes are damaged.
+        IntegrityError: the bytes of an artifact or the dataset are damaged.
     """
+    check_digest(request.dataset)
     artifacts = (request.reference, *request.artifacts)
     predictors = [load_predictor(artifact, device="cpu") for artifact in artifacts]
     latency = _time(predictors, request, "latency")

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from pt_core.artifacts.plugin import Predictor
-from pt_core.bundle import seal, staging
+from pt_core.bundle import check_digest, seal, staging
 from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import NotComparable, StepFailed
 from pt_core.evaluation.accuracy import check_finite, score
 from pt_core.evaluation.memory import mark_peak, peak_growth
 from pt_core.evaluation.report import LOGITS, EvaluationInfo, EvaluationReport, RobustnessPoint
 from pt_core.evaluation.requests import EvaluateRequest
-from pt_core.inference.predictor import check_digest, load_predictor
+from pt_core.inference.predictor import load_predictor
 from pt_core.isolation import report_progress
 
 
@@ -32,10 +32,11 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
 
     Raises:
         NotComparable: artifact, dataset and attacks do not rest on the same samples and labels.
-        IntegrityError: the bytes of the artifact or of the attacks are damaged.
+        IntegrityError: the bytes of the artifact, the dataset or the attacks are damaged.
         StepFailed: the logits have a wrong shape or are not finite.
     """
     _check_comparable(request)
+    check_digest(request.dataset)
     check_digest(request.attacks)
     samples = load_split(request.dataset, "test")
     before = mark_peak()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import Predictor
 from pt_core.artifacts.registry import make_format
-from pt_core.bundle import Bundle, open_bundle
-from pt_core.errors import IntegrityError, StepUnavailable
+from pt_core.bundle import check_digest
+from pt_core.errors import StepUnavailable
 
 
 def load_predictor(artifact: Artifact, device: str = "cpu") -> Predictor:
@@ -24,16 +22,3 @@ def load_predictor(artifact: Artifact, device: str = "cpu") -> Predictor:
     if missing:
         raise StepUnavailable(f"{artifact.format}: {missing}")
     return plugin.load(artifact, device)
-
-
-def check_digest(bundle: Bundle) -> None:
-    """Check that a bundle on disk is, byte for byte, the one that a record names.
-
-    Raises:
-        IntegrityError: it is damaged, or another bundle stands in its place.
-    """
-    found, _ = open_bundle(Path(bundle.directory))
-    if found.digest != bundle.digest:
-        raise IntegrityError(
-            f"{bundle.directory}: digest {found.digest[:12]}, expected {bundle.digest[:12]}; another bundle took its place"
-        )

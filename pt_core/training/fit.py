@@ -11,6 +11,7 @@ import torch
 
 from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetrics
 from pt_core.artifacts.checkpoint_files import save_checkpoint
+from pt_core.bundle import check_digest
 from pt_core.data.dataset import Samples, load_split
 from pt_core.devices import resolve_device, resolve_precision
 from pt_core.environment import describe_environment
@@ -49,9 +50,11 @@ def train(request: TrainRequest) -> Checkpoint:
     kept, whatever its validation loss: the schedule ends there, and no choice is made on validation data.
 
     Raises:
+        IntegrityError: the dataset's bytes are damaged.
         ConfigError: the network cannot be built for this data, or the device is not here.
         StepFailed: the loss became NaN or infinite, or the scaler skipped every step.
     """
+    check_digest(request.dataset)
     config = request.config
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)

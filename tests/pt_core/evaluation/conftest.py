@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -103,6 +105,15 @@ def new_reference():
 @pytest.fixture(scope="session")
 def new_dataset():
     return make_dataset
+
+
+@pytest.fixture
+def relabelled_dataset(tmp_path):
+    """A dataset whose test labels were rewritten after it was sealed."""
+    damaged = make_dataset(tmp_path, input_range=(0.0, 1.0))
+    file = Path(damaged.directory) / "test_y.npy"
+    np.save(file, (np.load(file) + 1) % NUM_CLASSES)
+    return damaged
 
 
 @pytest.fixture(scope="session")

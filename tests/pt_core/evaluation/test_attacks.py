@@ -175,6 +175,11 @@ def test_a_damaged_reference_is_refused(dataset, new_reference, tmp_path):
         craft(request_for(damaged, dataset, tmp_path))
 
 
+def test_a_dataset_with_rewritten_labels_is_refused(reference, relabelled_dataset, tmp_path):
+    with pytest.raises(IntegrityError, match=r"test_y\.npy"):
+        craft(request_for(reference, relabelled_dataset, tmp_path))
+
+
 def test_bounds_are_units_for_pixels_and_deviations_for_tables(dataset):
     assert bounds_of(dataset).scale.tolist() == [1] * 6
     table = dataset.model_copy(update={"input_range": None, "std": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)})

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from pt_core.errors import IntegrityError
 from pt_core.evaluation.config import EfficiencyConfig
-from pt_core.evaluation.efficiency import summarize
+from pt_core.evaluation.efficiency import measure, summarize
 from pt_core.evaluation.requests import EfficiencyReports, EfficiencyRequest
 from pt_core.isolation import run_isolated
 
@@ -55,3 +56,11 @@ def test_the_reference_is_as_fast_as_itself(reference, dataset):
         assert report.num_rounds == 20
     assert second.throughput_samples_per_s > 1000 / second.latency_ms_p50
     assert (seen[-1].done, seen[-1].total) == (40, 40)
+
+
+def test_a_dataset_with_rewritten_labels_is_refused(reference, relabelled_dataset):
+    request = EfficiencyRequest(
+        reference=reference, artifacts=(), dataset=relabelled_dataset, config=EfficiencyConfig(rounds=5)
+    )
+    with pytest.raises(IntegrityError, match=r"test_y\.npy"):
+        measure(request)

@@ -109,6 +109,13 @@ def test_one_flipped_bit_in_an_attack_is_refused(request_, reference, dataset, t
         evaluate(request_.model_copy(update={"attacks": fresh}))
 
 
+def test_a_dataset_with_rewritten_labels_is_refused(request_, relabelled_dataset):
+    assert relabelled_dataset.digest == request_.dataset.digest
+    with pytest.raises(IntegrityError, match=r"test_y\.npy") as error:
+        evaluate(request_.model_copy(update={"dataset": relabelled_dataset}))
+    assert relabelled_dataset.directory in str(error.value)
+
+
 def test_an_artifact_that_overflows_is_refused(request_, dataset, new_reference, tmp_path):
     # Finite weights whose products are not.
     broken = new_reference(tmp_path, dataset, gain=1e38)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from pt_core.artifacts.checkpoint import TRAINING_STATE, WEIGHTS, Checkpoint
 from pt_core.data.dataset import load_split
-from pt_core.errors import ConfigError, StepFailed
+from pt_core.errors import ConfigError, IntegrityError, StepFailed
 from pt_core.isolation import run_isolated
 from pt_core.modeling.network import build_network
 from pt_core.modeling.spec import ModelConfig
@@ -222,3 +223,12 @@ def test_a_device_that_is_not_here_is_refused(make_request):
         pytest.skip("this machine has a GPU")
     with pytest.raises(ConfigError, match=r"train\.device: cuda is not available"):
         train(make_request(device="cuda"))
+
+
+def test_a_dataset_with_rewritten_labels_is_refused(make_request, digits, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(digits.directory, copy)
+    labels = np.load(copy / "train_y.npy")
+    np.save(copy / "train_y.npy", labels[::-1])
+    with pytest.raises(IntegrityError, match=r"train_y\.npy: SHA-256"):
+        train(make_request(digits.model_copy(update={"directory": str(copy)})))
