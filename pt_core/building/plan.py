@@ -135,6 +135,9 @@ def _add_chain(variant: Variant, path: str, nodes: dict[str, PlanNode]) -> tuple
             return "", [f"{where}: {error.message}"]
         if plugin.source != parent.target:
             return "", [f"{where}: {_explain_order(plugin, parent)}"]
+        earlier = next((s.name for s in variant.steps[:index] if is_quantizer(make_step(s))), None)
+        if earlier is not None and is_quantizer(plugin):
+            return "", [f"{where}: {plugin.name} after {earlier}, expected one quantizer; remove one"]
         node = _make_node(plugin, parent=parent)
         parent = nodes.setdefault(node.key, node)
     return parent.key, []

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pt_core.artifacts.artifact import Parity, Precision
+from pt_core.artifacts.artifact import Artifact, Parity, Precision
 from pt_core.artifacts.integrity import replay_golden
 from pt_core.artifacts.plugin import Format, Predictor, Quantizer
 from pt_core.artifacts.registry import make_format, make_step
@@ -15,7 +15,7 @@ from pt_core.artifacts.tensors import read_golden, write_golden
 from pt_core.building.requests import CheckRequest, CheckResult, Conversion, ConvertRequest
 from pt_core.bundle import check_digest
 from pt_core.data.dataset import load_split
-from pt_core.errors import DataError, ParityError, StepFailed, StepUnavailable
+from pt_core.errors import DataError, NothingQuantized, ParityError, StepFailed, StepUnavailable
 from pt_core.evaluation.parity import check_parity
 from pt_core.inference.predictor import load_predictor
 
@@ -29,6 +29,7 @@ def convert(request: ConvertRequest) -> Conversion:
     Raises:
         IntegrityError: the source is not the one that the record names.
         StepUnavailable: this machine lacks what the step needs.
+        NothingQuantized: the source is quantized already, or no weight became INT8.
         StepFailed: the plugin wrote no file.
     """
     check_digest(request.source)
@@ -39,6 +40,7 @@ def convert(request: ConvertRequest) -> Conversion:
     destination = Path(request.destination)
     quantization = None
     if isinstance(plugin, Quantizer):
+        _refuse_second(plugin, request.source)
         quantization = plugin.quantize(request.source, destination, _data_for(plugin, request))
     else:
         plugin.convert(request.source, destination)
@@ -75,6 +77,14 @@ def check(request: CheckRequest) -> CheckResult:
     inputs, _ = read_golden(request.source)
     write_golden(Path(staged.directory), inputs, candidate.logits(inputs))
     return CheckResult(parity=parity)
+
+
+def _refuse_second(plugin: Quantizer, source: Artifact) -> None:
+    if source.quantization is not None:
+        raise NothingQuantized(
+            f"{plugin.name}: the source {source.chain} is quantized by {source.quantization.scheme} already, "
+            "expected one that is not; quantize once"
+        )
 
 
 def plugin_calibrates(plugin: Format | Quantizer) -> bool:

@@ -72,6 +72,19 @@ def test_a_chain_that_cannot_go_back_says_so():
     assert "no step leads from onnx to torch" in found
 
 
+@pytest.mark.parametrize(
+    ("chain", "step", "names"),
+    [
+        (["int8-dynamic", "int8-dynamic"], 1, "int8-dynamic after int8-dynamic"),
+        (["onnx", "onnx-int8-dynamic", "onnx-int8-static"], 2, "onnx-int8-static after onnx-int8-dynamic"),
+    ],
+)
+def test_quantizing_twice_is_refused_with_both_names(chain, step, names):
+    assert problems(*variants(bad=chain)) == (
+        f"variants[0].steps[{step}] (bad): {names}, expected one quantizer; remove one",
+    )
+
+
 def test_every_problem_is_reported_at_once():
     found = problems(
         *variants(a=["onxx"], b=[{"onnx": {"opst": 1}}], c=["torch"], d=["onnx"], e=["onnx"]),

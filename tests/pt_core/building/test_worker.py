@@ -107,6 +107,15 @@ def test_a_quantizer_that_would_change_nothing_is_an_error(root_of, run):
         run(root, root, "int8-dynamic")
 
 
+def test_a_quantized_source_is_not_quantized_again(dataset, tmp_path):
+    root = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
+    step = Step(name="int8-dynamic")
+    source = tiny.reseal(tiny.apply(make_step(step), root, tmp_path), tmp_path)
+    request = ConvertRequest(source=source, step=step, dataset=None, destination=str(tmp_path / "twice"))
+    with pytest.raises(NothingQuantized, match="is quantized by int8-dynamic already"):
+        convert(request)
+
+
 def convert_only(source: Artifact, destination: Path) -> None:
     convert(
         ConvertRequest(
