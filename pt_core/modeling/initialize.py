@@ -15,7 +15,6 @@ NORMAL_STD = 0.02
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
-_TRANSPARENT = (*_NORMS, nn.modules.dropout._DropoutNd, nn.Identity, nn.Flatten, nn.MaxPool2d, nn.AvgPool2d)
 
 _RELU_GAIN = math.sqrt(2)
 _GAINS: dict[type[nn.Module], float] = {
@@ -36,8 +35,10 @@ def initialize(network: nn.Module, *, method: Initialization, generator: torch.G
     """Set the weights of linear, convolution, normalisation and embedding layers; others keep theirs.
 
     The non-linearity after a layer is the next one in the order of registration. Where a network applies
-    it out of sight (``torch.relu`` in ``forward``), hidden layers take ReLU's gain; the last layer, which
-    gives logits, takes 1. Biases become 0, normalisation layers the identity.
+    it out of sight (``torch.relu`` in ``forward``), hidden layers take ReLU's gain. The layer registered last
+    is taken to give the logits: its gain is 1, whatever non-linearity is registered after it. Biases become 0,
+    normalisation layers the identity. Parameters that need no gradient are left as they are, and so are
+    normalisation layers that have one.
 
     Args:
         network: changed in place.
@@ -50,14 +51,29 @@ def initialize(network: nn.Module, *, method: Initialization, generator: torch.G
     leaves = [module for module in network.modules() if not any(True for _ in module.children())]
     for position, layer in enumerate(leaves):
         if isinstance(layer, _WEIGHTED):
-            _draw(layer.weight, method=method, gain=_gain(leaves[position + 1 :]), generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()
-        elif isinstance(layer, _NORMS):
+            _draw_weighted(layer, method=method, gain=_gain(leaves[position + 1 :]), generator=generator)
+        elif isinstance(layer, _NORMS) and _is_trainable(layer):
             layer.reset_parameters()
-        elif isinstance(layer, nn.Embedding):
+        elif isinstance(layer, nn.Embedding) and _is_trainable(layer):
             layer.weight.normal_(std=NORMAL_STD, generator=generator)
             layer._fill_padding_idx_with_zero()
+
+
+def _is_trainable(layer: nn.Module) -> bool:
+    return all(parameter.requires_grad for parameter in layer.parameters())
+
+
+def _draw_weighted(
+    layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d,
+    *,
+    method: Initialization,
+    gain: float,
+    generator: torch.Generator,
+) -> None:
+    if layer.weight.requires_grad:
+        _draw(layer.weight, method=method, gain=gain, generator=generator)
+    if layer.bias is not None and layer.bias.requires_grad:
+        layer.bias.zero_()
 
 
 def _draw(weight: torch.Tensor, *, method: Initialization, gain: float, generator: torch.Generator) -> None:
@@ -71,10 +87,11 @@ def _draw(weight: torch.Tensor, *, method: Initialization, gain: float, generato
 
 
 def _gain(following: list[nn.Module]) -> float:
+    if not any(isinstance(module, _WEIGHTED) for module in following):
+        return 1.0
     for module in following:
         if isinstance(module, nn.LeakyReLU):
             return math.sqrt(2 / (1 + module.negative_slope**2))
         if type(module) in _GAINS:
             return _GAINS[type(module)]
-    has_later_layer = any(isinstance(module, _WEIGHTED) for module in following)
-    return _RELU_GAIN if has_later_layer else 1.0
+    return _RELU_GAIN

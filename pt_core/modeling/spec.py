@@ -18,8 +18,8 @@ class ModelConfig(Record):
     """Import path "module:function" of a function or class that returns an ``nn.Module``."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of that function; ``input_shape`` and ``num_classes`` are added if it takes them."""
-    initialization: Initialization = "kaiming"
-    """How weights are drawn before training, by layer type; "keep" leaves what the network's code did."""
+    initialization: Initialization = "keep"
+    """How weights are drawn before training, by layer type; "keep" leaves what the network's code drew or loaded."""
     normalize: bool = True
     """Whether the first layer subtracts the training split's mean and divides by its deviation."""
     gradient_checkpointing: bool = False

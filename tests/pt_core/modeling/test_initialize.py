@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pt_core.modeling.initialize import initialize
+from pt_core.modeling.spec import ModelConfig
 
 
 def drawn(network, method, seed=0):
@@ -95,6 +96,30 @@ def test_keep_changes_nothing():
     network = nn.Sequential(nn.Linear(4, 4))
     before = network[0].weight.clone()
     assert torch.equal(drawn(network, "keep")[0].weight, before)
+
+
+@pytest.mark.parametrize("method", ["xavier", "kaiming", "normal", "orthogonal"])
+def test_frozen_weights_are_never_drawn(method):
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Embedding(5, 2), nn.Linear(4, 4), nn.Linear(4, 4)
+    )
+    for value in (*network.parameters(), network[1].running_mean):
+        nn.init.constant_(value, 7.0)
+    network[:4].requires_grad_(False)
+    network[4].bias.requires_grad_(False)
+    drawn(network, method)
+    for value in (*network[:4].parameters(), network[1].running_mean, network[4].bias):
+        assert torch.equal(value, torch.full_like(value, 7.0))
+    assert not torch.equal(network[4].weight, torch.full((4, 4), 7.0))
+
+
+def test_weights_that_the_code_loaded_are_kept_unless_a_method_is_asked_for():
+    assert ModelConfig().initialization == "keep"
+
+
+def test_an_activation_registered_after_the_last_layer_does_not_change_its_gain():
+    network = drawn(nn.ModuleDict({"layer": nn.Linear(400, 400), "activation": nn.ReLU()}), "kaiming")
+    assert deviation(network["layer"].weight) == pytest.approx(math.sqrt(1 / 400), rel=0.03)
 
 
 @pytest.mark.parametrize("method", ["xavier", "kaiming", "normal", "orthogonal"])

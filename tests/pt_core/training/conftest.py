@@ -56,7 +56,7 @@ def make_request(tmp_path, digits):
     def make(dataset=digits, *, model=None, seed=0, **changes):
         return TrainRequest(
             dataset=dataset,
-            model=model or ModelConfig(arguments={"width": 8}),
+            model=model or ModelConfig(arguments={"width": 8}, initialization="kaiming"),
             code_sha256="0" * 64,
             config=TrainConfig.model_validate({"epochs": 2, "precision": "fp32", "device": "cpu", **changes}),
             seed=seed,

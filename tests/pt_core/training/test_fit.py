@@ -21,7 +21,7 @@ from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
 from pt_core.training.requests import TrainRequest
 
-MLP = ModelConfig(target="pt_core.modeling.mlp:mlp")
+MLP = ModelConfig(target="pt_core.modeling.mlp:mlp", initialization="kaiming")
 
 
 def weights_of(checkpoint):
