@@ -38,11 +38,6 @@ def int8_layers(network: nn.Module) -> dict[str, Int8Linear]:
     return {name: module for name, module in network.named_modules() if isinstance(module, Int8Linear)}
 
 
-def num_int8_weights(layer: Int8Linear) -> int:
-    """Return how many weight elements of a layer are INT8."""
-    return _unpack(layer)[0].int_repr().numel()
-
-
 def write_int8_network(network: nn.Module, folder: Path) -> None:
     """Write INT8 values, scales and zero points of quantized layers, and every other tensor as it is."""
     layers = int8_layers(network)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pt_core.artifacts.artifact import Artifact, Quantization
 from pt_core.artifacts.plugin import Needs
@@ -39,7 +39,7 @@ class Int8Dynamic(Record):
         from pt_core.formats.torch_ import load_module
 
         network = load_module(source)
-        weights = _weight_sizes(network)
+        weights = _find_weights(network)
         quantized = _quantize_linears(network)
         result = _describe(quantized, weights)
         if not result.quantized_layers:
@@ -69,23 +69,36 @@ def _quantize_linears(network: nn.Module) -> nn.Module:
     return quantized
 
 
-def _weight_sizes(network: nn.Module) -> dict[str, int]:
-    """Return elements by layer: every parameter with two dimensions or more, the weights of its layer."""
-    return {
-        name.rpartition(".")[0]: parameter.numel()
-        for name, parameter in network.named_parameters()
-        if parameter.ndim > 1
-    }
+class _Weight(NamedTuple):
+    """One matrix of the network, tied or not."""
+
+    size: int
+    """Its elements."""
+    layers: tuple[str, ...]
+    """Every layer that holds it."""
 
 
-def _describe(network: nn.Module, weights: dict[str, int]) -> Quantization:
-    from pt_core.formats.int8_state import int8_layers, num_int8_weights
+def _find_weights(network: nn.Module) -> list[_Weight]:
+    """Return every parameter with two dimensions or more once, however many layers share it."""
+    found: dict[int, _Weight] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        if parameter.ndim > 1:
+            earlier = found.get(id(parameter), _Weight(parameter.numel(), ()))
+            layers = (*earlier.layers, name.rpartition(".")[0])
+            found[id(parameter)] = earlier._replace(layers=layers)
+    return list(found.values())
 
-    layers = int8_layers(network)
-    num_int8 = sum(num_int8_weights(layer) for layer in layers.values())
+
+def _describe(network: nn.Module, weights: list[_Weight]) -> Quantization:
+    """Count a weight as INT8 where every layer that holds it is: one that is stored both ways stays what it was."""
+    from pt_core.formats.int8_state import int8_layers
+
+    quantized = tuple(int8_layers(network))
+    num_int8 = sum(weight.size for weight in weights if set(weight.layers) <= set(quantized))
+    kept = dict.fromkeys(layer for weight in weights for layer in weight.layers if layer not in quantized)
     return Quantization(
         scheme=Int8Dynamic.name,
-        quantized_layers=tuple(layers),
-        kept_layers=tuple(name for name in weights if name not in layers),
-        weight_share=num_int8 / max(1, sum(weights.values())),
+        quantized_layers=quantized,
+        kept_layers=tuple(kept),
+        weight_share=num_int8 / max(1, sum(weight.size for weight in weights)),
     )

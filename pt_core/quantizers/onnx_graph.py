@@ -15,7 +15,8 @@ _PASS_THROUGH = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "
 def describe_quantization(path: Path, *, scheme: str) -> Quantization:
     """Return the layers of a graph whose weights are INT8, the others, and the INT8 share of weight elements.
 
-    A weight is a constant with at least two dimensions longer than 1; its layer is the node that
+    A weight is a constant with at least two dimensions longer than 1, of INT8 or of a floating point type:
+    index tables and masks are none. Its layer is the node that
     computes with it.
 
     Raises:
@@ -24,11 +25,13 @@ def describe_quantization(path: Path, *, scheme: str) -> Quantization:
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    int8_types = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    types = onnx.TensorProto
+    int8_types = (types.INT8, types.UINT8)
+    float_types = (types.FLOAT, types.FLOAT16, types.BFLOAT16, types.DOUBLE)
     quantized: dict[str, int] = {}
     kept: dict[str, int] = {}
     for tensor in graph.initializer:
-        if sum(size > 1 for size in tensor.dims) < 2:
+        if sum(size > 1 for size in tensor.dims) < 2 or tensor.data_type not in (*int8_types, *float_types):
             continue
         layer = _consumer(graph, tensor.name)
         weights = quantized if tensor.data_type in int8_types else kept

@@ -93,6 +93,32 @@ class Convolutional(nn.Module):
         return self.conv(x).flatten(1)
 
 
+class Tied(nn.Module):
+    """Has two layers that share one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 64)
+        self.second = nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.last = nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+class Recurrent(nn.Module):
+    """Has one layer with two matrices, which reads the rows of a picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.LSTM(8, 16, batch_first=True)
+        self.last = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.rows(x.squeeze(1))[0][:, -1])
+
+
 def digits(store: Path) -> Dataset:
     """Return the digits, split by seed 0."""
     request = PrepareRequest(

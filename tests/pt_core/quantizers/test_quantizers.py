@@ -119,5 +119,32 @@ def test_the_share_is_of_weight_elements_and_not_of_layers(graph, made, tmp_path
     assert len(found.kept_layers) == 1
 
 
+def test_a_weight_that_two_layers_share_is_counted_once(dataset, tmp_path, made):
+    checkpoint = tiny.checkpoint(tmp_path, dataset, target="tiny:Tied")
+    found = made(Int8Dynamic(), tiny.root_artifact(checkpoint, tmp_path)).quantization
+    assert found.quantized_layers == ("network.first", "network.second", "network.last")
+    assert found.kept_layers == ()
+    assert found.weight_share == 1
+
+
+def test_every_matrix_of_a_layer_is_counted(dataset, tmp_path, made):
+    checkpoint = tiny.checkpoint(tmp_path, dataset, target="tiny:Recurrent")
+    found = made(Int8Dynamic(), tiny.root_artifact(checkpoint, tmp_path)).quantization
+    assert found.kept_layers == ("network.rows",)
+    assert found.weight_share == 16 * 10 / (16 * 10 + 4 * 16 * (8 + 16))
+
+
+def test_index_tables_and_masks_are_no_weights(graph, made, tmp_path):
+    artifact = made(OnnxInt8Dynamic(), graph)
+    model = onnx.load(Path(artifact.directory) / "model.onnx")
+    for dtype in (np.int64, np.int32, np.bool_):
+        constant = onnx.numpy_helper.from_array(np.ones((64, 64), dtype), f"table_{dtype.__name__}")
+        model.graph.initializer.append(constant)
+    onnx.save(model, tmp_path / "tables.onnx")
+    assert (
+        describe_quantization(tmp_path / "tables.onnx", scheme="onnx-int8-dynamic") == artifact.quantization
+    )
+
+
 def test_the_eager_int8_predictor_says_that_it_is_int8(root, made):
     assert "INT8" in TorchFormat().load(made(Int8Dynamic(), root), "cpu").runtime().provider
