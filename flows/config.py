@@ -71,12 +71,10 @@ class PipelineConfig(Record):
 
 def known_metrics(config: PipelineConfig) -> set[str]:
     """Return the flat names of all metrics that a run of this configuration can measure."""
-    from pt_core.evaluation.report import AccuracyReport, EfficiencyReport
+    from pt_core.evaluation.report import ACCURACY_METRICS, EFFICIENCY_METRICS
 
-    accuracy = {
-        f"accuracy/{n}" for n in AccuracyReport.model_fields if n not in ("per_class", "confusion_matrix")
-    }
-    efficiency = {f"efficiency/{n}" for n in EfficiencyReport.model_fields if n != "artifact_digest"}
+    accuracy = {f"accuracy/{name}" for name in ACCURACY_METRICS}
+    efficiency = {f"efficiency/{name}" for name in EFFICIENCY_METRICS}
     fgsm = {f"robustness/fgsm_{e:g}" for e in config.evaluation.fgsm_epsilons}
     noise = {f"robustness/gaussian-noise_{s:g}" for s in config.evaluation.noise_sigmas}
     other = {

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from pt_core.record import Record
 
+_HIGHER_IS_BETTER = ("accuracy/", "robustness/", "efficiency/throughput_samples_per_s")
+
 
 class GateRule(Record):
     """One limit on one metric; exactly one of the three limits is given."""
@@ -19,7 +21,8 @@ class GateRule(Record):
     at_most: float | None = None
     """The metric must not be above this."""
     max_drop: float | None = Field(default=None, ge=0)
-    """The metric must not be more than this below the reference's, in absolute terms."""
+    """The metric must not be more than this below the reference's, in absolute terms; for accuracy, robustness
+    and throughput, where higher is better."""
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -30,14 +33,26 @@ class GateRule(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_drop_is_bad(self) -> Self:
+        if self.max_drop is not None and not self.metric.startswith(_HIGHER_IS_BETTER):
+            raise ValueError(
+                f"max_drop on {self.metric}: expected a metric where higher is better ({', '.join(_HIGHER_IS_BETTER)}); "
+                "elsewhere a rise, which is worse, would pass; use at_most"
+            )
+        return self
+
 
 class GateConfig(Record):
     """The limits an artifact must keep to be deployable."""
 
     min_samples: int = Field(default=100, ge=1)
     """With fewer test samples than this, accuracy and robustness rules are "insufficient"."""
-    rules: tuple[GateRule, ...] = (
-        GateRule(metric="accuracy/accuracy", at_least=0.95),
-        GateRule(metric="accuracy/accuracy", max_drop=0.01),
+    rules: tuple[GateRule, ...] = Field(
+        default=(
+            GateRule(metric="accuracy/accuracy", at_least=0.95),
+            GateRule(metric="accuracy/accuracy", max_drop=0.01),
+        ),
+        min_length=1,
     )
-    """All must hold."""
+    """All must hold; at least one, since with none nothing would be checked."""

@@ -25,7 +25,7 @@ def judge(
     num_samples: int | None,
     config: GateConfig,
 ) -> Verdict:
-    """Return the verdict on one variant; with no rules nothing is measured.
+    """Return the verdict on one variant.
 
     The state of a check is the first of these that holds:
 
@@ -55,7 +55,7 @@ def judge(
         return not_measured(variant, reference, "there is no artifact", config)
     evidence = Evidence(metrics, reference_metrics, intervals, num_samples, config.min_samples)
     judged = [apply_rule(rule, evidence) for rule in config.rules]
-    state = min((item.check.state for item in judged), key=WORST_FIRST.index, default="not measured")
+    state = min((item.check.state for item in judged), key=WORST_FIRST.index)
     return Verdict(
         variant=variant,
         artifact_digest=artifact_digest,
@@ -80,8 +80,6 @@ def not_measured(variant: str, reference: str, problem: str, config: GateConfig)
 
 def _explain(judged: Sequence[Judged]) -> str:
     """Return the clauses of what did not pass, worst first, or of everything if all did."""
-    if not judged:
-        return "the gate has no rules"
     broken = [item for item in judged if item.check.state != "pass"]
     told = sorted(broken or judged, key=lambda item: WORST_FIRST.index(item.check.state))
     clauses = [item.clause for item in told[:_MAX_CLAUSES]]

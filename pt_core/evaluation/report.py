@@ -55,6 +55,12 @@ class AccuracyReport(Record):
     """Rows are true classes, columns predicted ones."""
 
 
+ACCURACY_METRICS = tuple(
+    n for n, f in AccuracyReport.model_fields.items() if f.annotation in (float, float | None)
+)
+"""Fields that are metrics, flat under ``accuracy/``."""
+
+
 class RobustnessPoint(Record):
     """Accuracy under one perturbation."""
 
@@ -122,6 +128,12 @@ class EfficiencyReport(Record):
     """Rounds measured."""
 
 
+EFFICIENCY_METRICS = tuple(
+    n for n in EfficiencyReport.model_fields if n not in ("artifact_digest", "num_rounds")
+)
+"""Fields that are metrics, flat under ``efficiency/``."""
+
+
 def metrics(
     artifact: Artifact,
     evaluation: EvaluationReport | None,
@@ -136,15 +148,15 @@ def metrics(
     if evaluation:
         found |= _evaluation_metrics(evaluation)
     if efficiency:
-        names = [n for n in EfficiencyReport.model_fields if n not in ("artifact_digest", "num_rounds")]
-        found |= {f"efficiency/{name}": getattr(efficiency, name) for name in names}
+        found |= {f"efficiency/{name}": getattr(efficiency, name) for name in EFFICIENCY_METRICS}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def _evaluation_metrics(evaluation: EvaluationReport) -> dict[str, float | None]:
     accuracy = evaluation.accuracy
-    names = [n for n, f in AccuracyReport.model_fields.items() if f.annotation in (float, float | None)]
-    found: dict[str, float | None] = {f"accuracy/{name}": getattr(accuracy, name) for name in names}
+    found: dict[str, float | None] = {
+        f"accuracy/{name}": getattr(accuracy, name) for name in ACCURACY_METRICS
+    }
     for point in evaluation.robustness:
         found[f"robustness/{point.attack}_{point.strength:g}"] = point.accuracy
     found["efficiency/peak_memory_bytes"] = evaluation.peak_memory_bytes

@@ -90,6 +90,19 @@ def test_a_gate_rule_has_exactly_one_limit(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("metric", ["accuracy/num_samples", "efficiency/num_rounds"])
+def test_a_gate_rule_on_a_count_that_is_no_metric_is_refused(tmp_path: Path, metric: str) -> None:
+    message = refusal(tmp_path, MINIMAL + f"gate: {{rules: [{{metric: {metric}, at_least: 1}}]}}\n")
+    assert f"no metric '{metric}' is measured" in message
+    assert metric not in message.partition("expected one of")[2]
+
+
+def test_a_gate_without_rules_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, MINIMAL + "gate: {rules: []}\n")
+    assert "gate.rules" in message
+    assert "at least 1" in message
+
+
 def test_the_reference_must_be_listed(tmp_path: Path) -> None:
     message = refusal(tmp_path, "name: t\nvariants: [{name: onnx, steps: [onnx]}]\n")
     assert "the reference is missing" in message

@@ -71,6 +71,20 @@ def test_a_gain_is_no_drop():
     assert verdict_on(GateRule(metric=ACCURACY, max_drop=0), value=0.995).state == "pass"
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [RATIO, "efficiency/latency_ms_p95", "efficiency/size_bytes", "parity/max_relative_error", "accuracy"],
+)
+def test_a_drop_of_what_should_be_low_is_refused_and_at_most_named(metric):
+    with pytest.raises(ValueError, match=f"max_drop on {metric}: .*use at_most"):
+        GateRule(metric=metric, max_drop=0.1)
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, "robustness/fgsm_0.1", "efficiency/throughput_samples_per_s"])
+def test_a_drop_of_what_should_be_high_is_a_rule(metric):
+    assert GateRule(metric=metric, max_drop=0.1).max_drop == 0.1
+
+
 @pytest.mark.parametrize("num_samples", [99, 0, None])
 @pytest.mark.parametrize("value", [1.0, 0.0])
 @pytest.mark.parametrize("metric", [ACCURACY, "robustness/fgsm_0.1"])
@@ -116,9 +130,9 @@ def test_an_interval_that_does_not_hold_its_value_is_not_measured(interval):
 # verdicts
 
 
-def test_no_rules_measure_nothing():
-    found = verdict_on(value=1.0)
-    assert (found.state, found.reason) == ("not measured", "not measured: the gate has no rules")
+def test_a_gate_without_rules_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        GateConfig(rules=())
 
 
 def test_the_worst_check_decides_and_comes_first():
