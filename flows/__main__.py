@@ -44,8 +44,7 @@ def run(
     """Train, convert, quantize, evaluate, judge and report; what has not changed is taken from the cache."""
     from flows.cli.run import run as command
 
-    chosen = activate(home)
-    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=as_json)
+    guarded(lambda: command(config, tuple(overrides or ()), activate(home), as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -55,8 +54,7 @@ def plan(
     """Show the tree of steps: what is cached, what would run, and what this machine cannot build and why."""
     from flows.cli.plan import plan as command
 
-    chosen = activate(home)
-    guarded(lambda: command(config, tuple(overrides or ()), chosen, as_json=as_json), as_json=as_json)
+    guarded(lambda: command(config, tuple(overrides or ()), activate(home), as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -64,8 +62,7 @@ def doctor(home: HomeFolder = None, as_json: Json = False) -> None:
     """Look at this machine: devices, instruction sets, formats and quantizers, versions, servers."""
     from flows.cli.doctor import doctor as command
 
-    chosen = activate(home)
-    guarded(lambda: command(chosen, as_json=as_json), as_json=as_json)
+    guarded(lambda: command(activate(home), as_json=as_json), as_json=as_json)
 
 
 @app.command()
@@ -102,8 +99,7 @@ def compare(
     """Compare the variants of one run, or of several runs over the same samples."""
     from flows.cli.compare import compare as command
 
-    chosen = activate(home)
-    guarded(lambda: command(runs or [], chosen, as_json=as_json), as_json=as_json)
+    guarded(lambda: command(runs or [], activate(home), as_json=as_json), as_json=as_json)
 
 
 @app.command()

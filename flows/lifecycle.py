@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.check import Checked, check
-from flows.config import PipelineConfig
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
 from flows.requests import attack_request, prepare_request, root_request, train_request, verify_request
@@ -19,13 +19,13 @@ from flows.servers import check_servers
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
-from pt_core.building.plan import Plan
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
+from pt_core.isolation import stop_all
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
@@ -54,62 +54,80 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     """
     home = activate(None)
     checked = check(config, overrides)
-    settings = checked.settings
     check_servers(home)
     sweep(Path(home.store))
-    opening = track_start.submit(
-        home.tracking_uri, settings.name, str(flow_run.name), home.mlflow_artifacts, _tags(config)
+    name = _run_name()
+    tracked = track_start(
+        home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, _tags(config)
     )
     status: RunStatus = "FAILED"
     try:
-        dataset, checkpoint, reference = train_and_verify(settings, checked.base_dir, home)
-        tracked = opening.result()
-        track_training.submit(tracked, checkpoint, dataset).result()
-        variants, base = build_and_measure(settings, checked.plan, reference, dataset, home)
-        judged = tuple(gate(variant, base, settings.gate) for variant in variants)
-        result = _result(checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked)
-        folder = str(home.runs / result.run_name)
-        report(result, folder)
-        result = result.model_copy(
-            update={"links": (*track_result(tracked, result, folder), *_prefect_link())}
+        dataset, checkpoint, reference = train_and_verify(checked, home)
+        track_training(tracked, checkpoint, dataset)
+        variants, base = build_and_measure(checked, reference, dataset, home)
+        judged = tuple(gate(variant, base, checked.settings.gate) for variant in variants)
+        result = _result(
+            name, checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked
         )
-        store(result, folder)
-        publish(result)
+        result = publish_all(result, tracked, str(home.runs / name))
         status = "FINISHED" if result.winner else "FAILED"
+    except BaseException:
+        # The threads that wait for a child never see an interrupt: without this the run would end with the child.
+        stop_all()
+        raise
     finally:
-        track_finish(opening.result(), status)
+        track_finish(tracked, status)
     if result.winner is None:
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.verdict.reason}" for v in judged])
     return result
 
 
-def train_and_verify(
-    settings: PipelineConfig, base_dir: Path, home: Home
-) -> tuple[Dataset, Checkpoint, Artifact]:
+def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint, Artifact]:
     """Prepare the samples, train, verify the checkpoint, and make the reference artifact from it."""
+    settings = checked.settings
     limit_s = settings.limits.step_timeout_s
-    dataset = run(prepare, prepare_request(settings, base_dir=base_dir, home=home), limit_s)
+    dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limit_s)
     checkpoint = run(train, train_request(settings, dataset, home), settings.limits.train_timeout_s)
     run(verify, verify_request(checkpoint), limit_s)
     return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limit_s)
 
 
 def build_and_measure(
-    settings: PipelineConfig, plan: Plan, reference: Artifact, dataset: Dataset, home: Home
+    checked: Checked, reference: Artifact, dataset: Dataset, home: Home
 ) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant]:
     """Build, evaluate and time every variant; return them and the reference."""
+    settings, plan = checked.settings, checked.plan
     limit_s = settings.limits.step_timeout_s
     crafting = attack_request(settings, reference, dataset, home)
     crafted = attack.submit(crafting, limit_s)
     built = build_tree(plan, reference=reference, dataset=dataset, home=home, timeout_s=limit_s)
     attacks = settle(attack, crafting, limit_s, crafted)
-    reports = evaluate_all(built, attacks=attacks, dataset=dataset, config=settings, home=home)
-    timings = time_all(built, reports=reports, reference=reference, dataset=dataset, config=settings)
-    measured = measured_variants(settings, plan, built=built, reports=reports, timings=timings)
+    ends = {variant.node: built[variant.node] for variant in plan.variants}
+    reports = evaluate_all(ends, attacks=attacks, dataset=dataset, config=settings, home=home)
+    timings = time_all(ends, reports=reports, reference=reference, dataset=dataset, config=settings)
+    measured = measured_variants(settings, plan, built=ends, reports=reports, timings=timings)
     return measured, next(variant for variant in measured if not variant.steps)
 
 
+def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResult:
+    """Write the report, log to MLflow and Prefect; return the result with every link."""
+    store(result, folder)
+    report(result, folder)
+    found = (*track_result(tracked, result, folder), *_prefect_link())
+    result = result.model_copy(update={"links": found})
+    store(result, folder)
+    publish(result)
+    return result
+
+
+def _run_name() -> str:
+    """Return the flow run's name as a folder's, with the start of its id since people reuse names."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", str(flow_run.name)).strip("-.")
+    return f"{readable}-{str(flow_run.id)[:8]}".lstrip("-")
+
+
 def _result(
+    name: str,
     checked: Checked,
     overrides: tuple[str, ...],
     judged: tuple[VariantResult, ...],
@@ -121,7 +139,7 @@ def _result(
     winner, why = select(judged)
     config = [checked.name, *(f"--set {shlex.quote(override)}" for override in overrides)]
     return RunResult(
-        run_name=str(flow_run.name),
+        run_name=name,
         pipeline=checked.settings.name,
         started_at=flow_run.scheduled_start_time.isoformat(timespec="seconds"),
         seed=checked.settings.seed,

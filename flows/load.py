@@ -28,6 +28,10 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         keys: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem="a key must be plain text", problem_mark=key.start_mark
+                )
             if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark

@@ -8,6 +8,7 @@ from flows.config import PipelineConfig
 from flows.home import Home
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.artifacts.registry import step_target
 from pt_core.building.build import StepRequest, checkpoint_source
 from pt_core.bundle import hash_file
 from pt_core.data.dataset import Dataset
@@ -56,7 +57,14 @@ def step_request(
     source: Artifact, reference: Artifact | None, step: Step, dataset: Dataset, home: Home
 ) -> StepRequest:
     """Return what one step of a chain is asked."""
-    return StepRequest(source=source, reference=reference, step=step, dataset=dataset, store=home.store)
+    return StepRequest(
+        source=source,
+        reference=reference,
+        step=step,
+        dataset=dataset,
+        store=home.store,
+        code_sha256=code_digest(step_target(step.name)),
+    )
 
 
 def attack_request(

@@ -11,7 +11,7 @@ from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.building.plan import Plan, PlanNode
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import MeasuredVariant, VariantState
-from pt_core.errors import PtCoreError, StepUnavailable
+from pt_core.errors import PtCoreError, StepFailed, StepUnavailable
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
 from pt_core.evaluation.requests import Attacks, EfficiencyRequest, EvaluateRequest
 from tasks.caching import settle
@@ -43,9 +43,14 @@ def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home,
         for node, task, request, future in submitted:
             try:
                 built[node.key] = settle(task, request, timeout_s, future)
-            except PtCoreError as error:
-                built[node.key] = error
+            except Exception as error:  # noqa: BLE001 - where a variant's failure becomes a recorded one
+                built[node.key] = as_recorded(error)
     return built
+
+
+def as_recorded(error: Exception) -> PtCoreError:
+    """Return a failure as a named one."""
+    return error if isinstance(error, PtCoreError) else StepFailed(f"{type(error).__name__}: {error}"[:2000])
 
 
 def _blocker(node: PlanNode, source: Artifact | PtCoreError) -> PtCoreError | None:
@@ -80,8 +85,8 @@ def evaluate_all(
     for digest, future in futures.items():
         try:
             reports[digest] = settle(evaluate, requests[digest], timeout_s, future)
-        except PtCoreError as error:
-            reports[digest] = error
+        except Exception as error:  # noqa: BLE001 - where a variant's failure becomes a recorded one
+            reports[digest] = as_recorded(error)
     return reports
 
 
@@ -92,7 +97,7 @@ def time_all(
     reference: Artifact,
     dataset: Dataset,
     config: PipelineConfig,
-) -> dict[str, EfficiencyReport]:
+) -> dict[str, EfficiencyReport | PtCoreError]:
     """Time every artifact that could be evaluated, with nothing else running; keyed by artifact digest."""
     timed = {
         artifact.digest: artifact
@@ -105,9 +110,12 @@ def time_all(
     )
     try:
         measured = efficiency(request, config.limits.step_timeout_s)
-    except PtCoreError:
-        return {}
-    return {report.artifact_digest: report for report in measured}
+    except Exception as error:  # noqa: BLE001 - where a failure to time becomes a recorded one
+        return dict.fromkeys(timed, as_recorded(error))
+    found: dict[str, EfficiencyReport | PtCoreError] = dict.fromkeys(
+        timed, StepFailed("it broke the measurement of speed; the log of that task says how")
+    )
+    return found | {report.artifact_digest: report for report in measured}
 
 
 def measured_variants(
@@ -116,7 +124,7 @@ def measured_variants(
     *,
     built: Mapping[str, Artifact | PtCoreError],
     reports: Mapping[str, EvaluationReport | PtCoreError],
-    timings: Mapping[str, EfficiencyReport],
+    timings: Mapping[str, EfficiencyReport | PtCoreError],
 ) -> tuple[MeasuredVariant, ...]:
     """Gather what is known of each variant, in the order of the configuration."""
     node_of = {variant.name: variant.node for variant in plan.variants}
@@ -131,19 +139,21 @@ def _measured(
     steps: tuple[Step, ...],
     outcome: Artifact | PtCoreError,
     reports: Mapping[str, EvaluationReport | PtCoreError],
-    timings: Mapping[str, EfficiencyReport],
+    timings: Mapping[str, EfficiencyReport | PtCoreError],
 ) -> MeasuredVariant:
     artifact = outcome if isinstance(outcome, Artifact) else None
     report = reports.get(artifact.digest) if artifact else None
-    problem = next((error for error in (outcome, report) if isinstance(error, PtCoreError)), None)
+    timing = timings.get(artifact.digest) if artifact else None
+    failure = next((error for error in (outcome, report) if isinstance(error, PtCoreError)), None)
+    problem = failure or (timing if isinstance(timing, PtCoreError) else None)
     return MeasuredVariant(
         name=name,
         steps=steps,
-        state=_state(problem),
+        state=_state(failure),
         problem=str(problem) if problem else None,
         artifact=artifact,
         evaluation=report if isinstance(report, EvaluationReport) else None,
-        efficiency=timings.get(artifact.digest) if artifact else None,
+        efficiency=timing if isinstance(timing, EfficiencyReport) else None,
     )
 
 

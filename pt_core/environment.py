@@ -8,9 +8,11 @@ import importlib.util
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pt_core.errors import ConfigError
 from pt_core.record import Record
 
 LIBRARIES = (
@@ -113,30 +115,64 @@ def installed_libraries() -> tuple[Library, ...]:
 @cache
 def core_code_digest() -> str:
     """Return the SHA-256 of every source file of ``pt_core``: the code part of a cache key."""
-    return _digest_sources(Path(__file__).parent, recursive=True)
+    return _digest_sources(Path(__file__).parent)
 
 
 @cache
 def code_digest(target: str) -> str:
     """Return the SHA-256 of the sources behind "package.module:name", without importing them.
 
-    A package is hashed whole; a single-file module together with the modules beside it, which it may
-    import. Code of ``pt_core`` and code that cannot be found have the digest of ``pt_core``.
+    A package is hashed whole, with or without an ``__init__.py``; a single-file module together with all
+    sources in its folder and below, which it may import, unless that folder is one of installed packages.
+    Code of ``pt_core`` has the digest of ``pt_core``.
+
+    Raises:
+        ConfigError: the module cannot be found.
     """
     top_level = target.partition(":")[0].partition(".")[0]
-    spec = None if top_level == "pt_core" else importlib.util.find_spec(top_level)
-    if spec is None or spec.origin is None:
+    if top_level == "pt_core":
         return core_code_digest()
-    origin = Path(spec.origin)
-    return _digest_sources(origin.parent, recursive=origin.name == "__init__.py")
+    spec = importlib.util.find_spec(top_level)
+    if spec is None:
+        raise ConfigError(f"{target}: no module named {top_level!r}")
+    if spec.submodule_search_locations:
+        digests = [_digest_sources(Path(folder)) for folder in spec.submodule_search_locations]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+    origin = Path(spec.origin or "")
+    if origin.parent.name in ("site-packages", "dist-packages"):
+        return hashlib.sha256(origin.read_bytes()).hexdigest()
+    return _digest_sources(origin.parent)
 
 
-def _digest_sources(folder: Path, *, recursive: bool) -> str:
+@cache
+def runtime_identity() -> str:
+    """Return what besides code and requests decides a result: interpreter, libraries, instruction sets, GPU driver."""
+    libraries = [f"{library.name}={library.version}" for library in installed_libraries()]
+    driver = Path("/proc/driver/nvidia/version")
+    gpu = driver.read_text().splitlines()[:1] if driver.exists() else ["no GPU driver"]
+    return "|".join([platform.python_version(), *libraries, *cpu_capabilities(), *gpu])
+
+
+def _digest_sources(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py") if recursive else folder.glob("*.py")):
+    for path in sorted(_sources(folder)):
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _sources(folder: Path) -> Iterator[Path]:
+    """Yield the Python files below a folder, leaving out hidden folders and environments."""
+    for path in folder.iterdir():
+        if (
+            path.is_dir()
+            and not path.is_symlink()
+            and not path.name.startswith(".")
+            and not (path / "pyvenv.cfg").exists()
+        ):
+            yield from _sources(path)
+        elif path.suffix == ".py":
+            yield path
 
 
 @cache

@@ -29,6 +29,8 @@ _TAIL_LINES = 30
 _TAIL_BYTES = 2**16
 _MAX_MESSAGE = 500
 
+_children: set[subprocess.Popen[bytes]] = set()
+
 R = TypeVar("R", bound=Record)
 
 
@@ -136,6 +138,7 @@ def _run_child(
         start_new_session=True,
     )
     os.close(write_end)
+    _children.add(child)
     listener = threading.Thread(target=_listen, args=(read_end, on_progress), daemon=True)
     listener.start()
     try:
@@ -143,8 +146,19 @@ def _run_child(
     except subprocess.TimeoutExpired:
         return None
     finally:
+        _children.discard(child)
         _kill_group(child)
         listener.join(timeout=5)
+
+
+def stop_all() -> None:
+    """Kill every child at work; the calls that wait for them end with :class:`StepFailed`.
+
+    For an interrupted parent: the threads that wait for a child do not see its signal.
+    """
+    for child in tuple(_children):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def _kill_group(child: subprocess.Popen[bytes]) -> None:

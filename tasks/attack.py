@@ -10,7 +10,13 @@ from tasks.caching import cache_key
 from tasks.progress import shown
 
 
-@task(name="attack", task_run_name="craft attacks", cache_key_fn=cache_key, persist_result=True)
+@task(
+    name="attack",
+    task_run_name="craft attacks",
+    cache_key_fn=cache_key,
+    persist_result=True,
+    result_serializer="json",
+)
 def attack(request: AttackRequest, timeout_s: float) -> Attacks:
     """Craft FGSM and noise on the test split."""
     with shown():

@@ -15,7 +15,7 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
 from pt_core.bundle import Bundle, is_intact
-from pt_core.environment import core_code_digest, installed_libraries
+from pt_core.environment import core_code_digest, runtime_identity
 from pt_core.record import Record
 from tasks.progress import show_cached
 
@@ -34,10 +34,9 @@ def key_of(task_name: str, request: Record) -> str:
 
     Prefect's INPUTS policy would share records between different tasks with equal inputs, and
     TASK_SOURCE ignores helper functions; so the key names the task, the sources of ``pt_core``, the
-    library versions and the content of the request.
+    interpreter, libraries and instruction sets, and the content of the request.
     """
-    libraries = ",".join(f"{library.name}={library.version}" for library in installed_libraries())
-    parts = (core_code_digest(), libraries, request.content_digest())
+    parts = (core_code_digest(), runtime_identity(), request.content_digest())
     return f"{task_name}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()}"
 
 

@@ -12,9 +12,10 @@ from tasks.progress import shown
 
 @task(
     name="convert",
-    task_run_name="convert to {request.step.name}",
+    task_run_name="convert to {request.step.label}",
     cache_key_fn=cache_key,
     persist_result=True,
+    result_serializer="json",
 )
 def convert(request: StepRequest, timeout_s: float) -> Artifact:
     """Convert, reload in a fresh process, and compare with the reference at every batch size."""

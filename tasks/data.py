@@ -16,6 +16,7 @@ from tasks.progress import shown
     task_run_name="prepare {request.config.source}",
     cache_key_fn=cache_key,
     persist_result=True,
+    result_serializer="json",
 )
 def prepare(request: PrepareRequest, timeout_s: float) -> Dataset:
     """Load, check and split the samples into a dataset bundle."""

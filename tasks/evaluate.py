@@ -16,6 +16,7 @@ from tasks.progress import shown
     task_run_name="evaluate {request.artifact.chain}",
     cache_key_fn=cache_key,
     persist_result=True,
+    result_serializer="json",
 )
 def evaluate(request: EvaluateRequest, timeout_s: float) -> EvaluationReport:
     """Score clean and perturbed test samples."""

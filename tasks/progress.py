@@ -5,27 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, cast
 
+from prefect.logging import get_run_logger
 from prefect.runtime import task_run
 
 from pt_core.isolation import Progress
-
-logger = logging.getLogger(__name__)
 
 
 class Display(Protocol):
     """Somewhere a person sees progress."""
 
-    def start(self, name: str) -> None:
-        """A task begins."""
+    def start(self, name: str) -> int:
+        """A task begins; return a number to name it by, since two tasks may share a name."""
         ...
 
-    def update(self, name: str, progress: Progress) -> None:
+    def update(self, bar: int, progress: Progress) -> None:
         """A task is further on."""
         ...
 
-    def finish(self, name: str, *, succeeded: bool) -> None:
+    def finish(self, bar: int, *, succeeded: bool) -> None:
         """A task ended."""
         ...
 
@@ -35,21 +34,27 @@ class Display(Protocol):
 
 
 class _LogDisplay:
-    """The display of a worker: one line whenever another quarter of the work is done."""
+    """The display of a worker: Prefect's log of each task, a line whenever another quarter of the work is done."""
 
-    def start(self, name: str) -> None:
-        logger.info("%s: started", name)
+    def __init__(self) -> None:
+        self._loggers: list[logging.LoggerAdapter[logging.Logger]] = []
 
-    def update(self, name: str, progress: Progress) -> None:
+    def start(self, name: str) -> int:
+        # Taken here, on the task's own thread: progress arrives on another, which knows of no task.
+        self._loggers.append(cast("logging.LoggerAdapter[logging.Logger]", get_run_logger()))
+        self._loggers[-1].info("%s started", name)
+        return len(self._loggers) - 1
+
+    def update(self, bar: int, progress: Progress) -> None:
         quarter = max(progress.total // 4, 1)
         if progress.done % quarter == 0:
-            logger.info("%s: %d of %d %s", name, progress.done, progress.total, progress.message)
+            self._loggers[bar].info("%d of %d %s", progress.done, progress.total, progress.message)
 
-    def finish(self, name: str, *, succeeded: bool) -> None:
-        logger.info("%s: %s", name, "finished" if succeeded else "failed")
+    def finish(self, bar: int, *, succeeded: bool) -> None:
+        self._loggers[bar].info("finished" if succeeded else "failed")
 
     def cached(self, name: str) -> None:
-        logger.info("%s: cached", name)
+        get_run_logger().info("%s was taken from the cache", name)
 
 
 _displays: list[Display] = [_LogDisplay()]
@@ -73,17 +78,11 @@ def show_cached(name: str) -> None:
 @contextlib.contextmanager
 def shown() -> Iterator[Callable[[Progress], None]]:
     """Show the running task; yields the callback for :func:`pt_core.isolation.run_isolated`."""
-    with _shown(str(task_run.name)) as on_progress:
-        yield on_progress
-
-
-@contextlib.contextmanager
-def _shown(name: str) -> Iterator[Callable[[Progress], None]]:
     display = _displays[-1]
-    display.start(name)
+    bar = display.start(str(task_run.name))
     succeeded = False
     try:
-        yield lambda progress: display.update(name, progress)
+        yield lambda progress: display.update(bar, progress)
         succeeded = True
     finally:
-        display.finish(name, succeeded=succeeded)
+        display.finish(bar, succeeded=succeeded)

@@ -38,7 +38,7 @@ def _tree(result: RunResult) -> list[str]:
     known: dict[tuple[str, ...], str] = {(): "n0"}
     for variant in result.variants:
         chain: tuple[str, ...] = ()
-        for name in ("torch", *(step.name for step in variant.steps)):
+        for name in ("torch", *(step.label for step in variant.steps)):
             parent, chain = known[chain], (*chain, name)
             if chain not in known:
                 known[chain] = f"n{len(known)}"

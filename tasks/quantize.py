@@ -12,9 +12,10 @@ from tasks.progress import shown
 
 @task(
     name="quantize",
-    task_run_name="quantize with {request.step.name}",
+    task_run_name="quantize {request.source.chain} with {request.step.label}",
     cache_key_fn=cache_key,
     persist_result=True,
+    result_serializer="json",
 )
 def quantize(request: StepRequest, timeout_s: float) -> Artifact:
     """Quantize, reload in a fresh process, and compare with the reference at every batch size."""

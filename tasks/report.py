@@ -27,5 +27,6 @@ def report(result: RunResult, folder: str) -> str:
 def store(result: RunResult, folder: str) -> str:
     """Write run.json, from which a finished run is read again; return its path."""
     path = Path(folder) / RESULT
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(path, result.model_dump_json(indent=2))
     return str(path)

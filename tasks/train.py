@@ -16,6 +16,7 @@ from tasks.progress import shown
     task_run_name="train {request.model.target}",
     cache_key_fn=cache_key,
     persist_result=True,
+    result_serializer="json",
 )
 def train(request: TrainRequest, timeout_s: float) -> Checkpoint:
     """Train the network in a process of its own."""

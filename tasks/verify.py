@@ -11,7 +11,13 @@ from tasks.caching import cache_key
 from tasks.progress import shown
 
 
-@task(name="verify", task_run_name="verify checkpoint", cache_key_fn=cache_key, persist_result=True)
+@task(
+    name="verify",
+    task_run_name="verify checkpoint",
+    cache_key_fn=cache_key,
+    persist_result=True,
+    result_serializer="json",
+)
 def verify(request: VerifyRequest, timeout_s: float) -> IntegrityReport:
     """Check digests, load safely, check finiteness and shapes, replay the golden outputs."""
     with shown():

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.cli.output import print_json, results
-from flows.cli.run import show
+from flows.cli.run import read_result, show
 from flows.cli.table import reasons, variants_table
 from flows.home import Home
 from pt_core.decision.compare import compare_runs
-from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError
 
 
@@ -30,7 +29,7 @@ def compare(names: Sequence[str], home: Home, *, as_json: bool) -> None:
     if unknown:
         raise ConfigError(f"no run named {unknown[0]!r}; known are {', '.join(list(by_name)[-5:])}")
     folders = [by_name[name] for name in names] or known[-1:]
-    loaded = [RunResult.from_json((folder / "run.json").read_bytes()) for folder in folders]
+    loaded = [read_result(folder) for folder in folders]
     if len(folders) == 1:
         show(folders[0], home, exit_code=0 if loaded[0].winner else 3, as_json=as_json)
         return

@@ -18,25 +18,24 @@ class TerminalDisplay:
     def __init__(self, bars: Bars) -> None:
         """Show tasks on ``bars``."""
         self._bars = bars
-        self._ids: dict[str, TaskID] = {}
 
-    def start(self, name: str) -> None:
+    def start(self, name: str) -> int:
         """Add a pulsing bar."""
-        self._ids[name] = self._bars.add_task(name, total=None, message="")
+        return self._bars.add_task(name, total=None, message="")
 
-    def update(self, name: str, progress: Progress) -> None:
+    def update(self, bar: int, progress: Progress) -> None:
         """Move the bar."""
         self._bars.update(
-            self._ids[name], completed=progress.done, total=progress.total, message=progress.message
+            TaskID(bar), completed=progress.done, total=progress.total, message=progress.message
         )
 
-    def finish(self, name: str, *, succeeded: bool) -> None:
+    def finish(self, bar: int, *, succeeded: bool) -> None:
         """Replace the bar by a line above, so that the screen keeps a log."""
-        task = self._bars.tasks[self._bars.task_ids.index(self._ids[name])]
+        task = self._bars.tasks[self._bars.task_ids.index(TaskID(bar))]
         mark = "[green]✓[/]" if succeeded else "[red]✗[/]"
         message = task.fields["message"]
-        self._bars.console.print(f"{mark} {name}  [dim]{task.elapsed or 0:.1f} s  {message}[/]")
-        self._bars.remove_task(self._ids.pop(name))
+        self._bars.console.print(f"{mark} {task.description}  [dim]{task.elapsed or 0:.1f} s  {message}[/]")
+        self._bars.remove_task(TaskID(bar))
 
     def cached(self, name: str) -> None:
         """Print a line for a record taken from an earlier run."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
-from pt_core.errors import GateRefused, PtCoreError
+from pt_core.errors import ConfigError, GateRefused, PtCoreError, StepFailed
 
 results = Console(soft_wrap=False)
 messages = Console(stderr=True)
@@ -37,3 +38,8 @@ def guarded(action: Callable[[], None], *, as_json: bool) -> None:
     except PtCoreError as error:
         # A refusal has printed its whole document already.
         fail(error, as_json=as_json and not isinstance(error, GateRefused))
+    except OSError as error:
+        fail(ConfigError(f"{error.filename or 'the system'}: {error.strerror or error}"), as_json=as_json)
+    except Exception as error:  # noqa: BLE001 - a defect: shown whole, and a script gets its document all the same
+        traceback.print_exc()
+        fail(StepFailed(f"{type(error).__name__}: {error}"[:2000]), as_json=as_json)

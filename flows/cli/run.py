@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.panel import Panel
 
 from flows.cli.display import terminal_display
@@ -15,7 +17,7 @@ from flows.document import run_document
 from flows.home import Home
 from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult
-from pt_core.errors import GateRefused
+from pt_core.errors import ConfigError, GateRefused
 from tasks.dashboard import dashboard_command
 
 
@@ -37,7 +39,7 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
     from flows.lifecycle import lifecycle
     from tasks.progress import use_display
 
-    name = f"{settings.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = f"{settings.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     messages.print(f"[bold]{name}[/]  [dim]home {home.root}[/]")
     named = lifecycle.with_options(flow_run_name=name)
     refused: GateRefused | None = None
@@ -46,14 +48,29 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
             named(config, overrides)
         except GateRefused as error:
             refused = error
-    show(home.runs / name, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
+    (folder,) = home.runs.glob(f"{name}-*")
+    show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
     if refused:
         raise refused
 
 
+def read_result(folder: Path) -> RunResult:
+    """Read the stored result of a run.
+
+    Raises:
+        ConfigError: it is damaged, or was written by another version.
+    """
+    try:
+        return RunResult.from_json((folder / "run.json").read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"{folder / 'run.json'}: not a result that this version reads; run again"
+        ) from error
+
+
 def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     """Print the stored result of a run."""
-    result = RunResult.from_json((folder / "run.json").read_bytes())
+    result = read_result(folder)
     if as_json:
         print_json(run_document(result, folder=folder, exit_code=exit_code))
         return
@@ -61,6 +78,9 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     results.print(variants_table(rows, title=result.run_name))
     for line in reasons(rows):
         results.print(line, highlight=False, markup=False, style="dim")
+    for variant in result.variants:
+        if variant.problem:
+            results.print(f"{variant.name}: {variant.problem}", highlight=False, markup=False, style="yellow")
     results.print(Panel(result.sentence, border_style="green" if exit_code == 0 else "red"))
     _print_line("report", str(folder / "report.html"))
     for link in result.links:

@@ -81,6 +81,17 @@ def plugin_target(plugin: Format | Quantizer) -> str:
     return plugin.target if isinstance(plugin, Quantizer) else plugin.name
 
 
+def step_target(name: str) -> str:
+    """Return the import path "module:class" of a registered step.
+
+    Raises:
+        PlanError: there is no such step.
+    """
+    if name not in _targets():
+        raise PlanError(f"no step named {name!r}; {nearest(name, step_names())}")
+    return _targets()[name]
+
+
 def set_options(plugin: Format | Quantizer) -> Step:
     """Return the step of a plugin with only those options that differ from their defaults."""
     options = cast(Record, plugin).model_dump(mode="json", exclude_defaults=True)
@@ -106,9 +117,7 @@ def _targets() -> dict[str, str]:
 
 
 def _plugin_type(name: str) -> type[Record]:
-    target = _targets().get(name)
-    if target is None:
-        raise PlanError(f"no step named {name!r}; {nearest(name, step_names())}")
+    target = step_target(name)
     module, _, attribute = target.partition(":")
     try:
         plugin = getattr(importlib.import_module(module), attribute)

@@ -145,14 +145,13 @@ def _add_chain(variant: Variant, path: str, nodes: dict[str, PlanNode]) -> tuple
 
 def _make_node(plugin: Format | Quantizer, *, parent: PlanNode | None) -> PlanNode:
     step = set_options(plugin)
-    label = f"{step.name}@{step.content_digest()[:6]}" if step.options else step.name
     reason = plugin.unavailable()
     if parent is not None and parent.unavailable:
         reason = parent.unavailable
     elif reason:
         reason = f"{step.name}: {reason}"
     return PlanNode(
-        key=label if parent is None else f"{parent.key}/{label}",
+        key=step.label if parent is None else f"{parent.key}/{step.label}",
         parent=None if parent is None else parent.key,
         step=step,
         kind="quantize" if is_quantizer(plugin) else "convert",

@@ -20,6 +20,8 @@ class StepRequest(Record):
     """Its calibration split calibrates and is compared on; without one golden inputs are compared on."""
     store: str
     """Folder that the artifact is written into."""
+    code_sha256: str = ""
+    """Digest of the step's source code, so that an edited plugin is a different request."""
 
 
 class ConvertRequest(Record):

@@ -56,17 +56,17 @@ class Workplace:
     def run(self, *arguments: str) -> Finished:
         return self.call("run", "--json", *arguments)
 
-    def task_states(self, run_name: str) -> dict[str, str]:
+    def task_states(self, flow_run_id: str) -> dict[str, str]:
         """Return task run name -> state name of one flow run, read from Prefect's own database."""
         query = (
             "select task_run.name, task_run.state_name from task_run "
-            "join flow_run on task_run.flow_run_id = flow_run.id where flow_run.name = ? "
+            "join flow_run on task_run.flow_run_id = flow_run.id where flow_run.id = ? "
             "order by task_run.created"
         )
-        return dict(self._select(query, run_name))
+        return dict(self._select(query, flow_run_id))
 
-    def flow_state(self, run_name: str) -> str:
-        return str(self._select("select state_name from flow_run where name = ?", run_name)[0][0])
+    def flow_state(self, flow_run_id: str) -> str:
+        return str(self._select("select state_name from flow_run where id = ?", flow_run_id)[0][0])
 
     def prefect_artifacts(self) -> list[tuple[Any, ...]]:
         return self._select('select key, type from artifact where ? = ""', "")

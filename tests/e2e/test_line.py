@@ -25,7 +25,7 @@ CACHED = (
     "verify checkpoint",
     "convert to torch",
     "convert to onnx",
-    "quantize with onnx-int8-static",
+    "quantize onnx with onnx-int8-static",
     "craft attacks",
     "evaluate onnx > onnx-int8-static",
 )
@@ -69,11 +69,11 @@ def test_int8_variants_say_what_share_of_the_weights_they_hold(first: Any) -> No
 
 
 def test_every_stage_is_a_named_task(first: Any, workplace: Any) -> None:
-    states = workplace.task_states(first.document["run_name"])
+    states = workplace.task_states(first.document["prefect_flow_run_id"])
     assert set(CACHED) <= set(states)
     assert {"measure speed", "judge onnx", "write report"} <= set(states)
     assert set(states.values()) == {"Completed"}
-    assert workplace.flow_state(first.document["run_name"]) == "Completed"
+    assert workplace.flow_state(first.document["prefect_flow_run_id"]) == "Completed"
 
 
 def test_prefect_shows_the_table_the_gate_and_the_link(first: Any, workplace: Any) -> None:
@@ -96,7 +96,8 @@ def test_results_are_json_and_never_pickles(first: Any, workplace: Any) -> None:
 def test_a_second_run_takes_everything_but_timings_from_the_cache(first: Any, workplace: Any) -> None:
     second = workplace.run()
     assert second.code == 0, second.stderr
-    states = workplace.task_states(second.document["run_name"])
+    states = workplace.task_states(second.document["prefect_flow_run_id"])
+    assert set(CACHED) <= set(states)
     for name, state in states.items():
         is_stage = name.startswith(("prepare", "train", "verify", "convert", "quantize", "craft", "evaluate"))
         assert state == ("Cached" if is_stage else "Completed"), name
@@ -115,7 +116,7 @@ def test_a_changed_evaluation_retrains_nothing_and_a_damaged_artifact_is_rebuilt
     payload.write_bytes(content)
     changed = workplace.run("--set", "evaluation.noise_sigmas=[0.1, 0.3]")
     assert changed.code == 0, changed.stderr
-    states = workplace.task_states(changed.document["run_name"])
+    states = workplace.task_states(changed.document["prefect_flow_run_id"])
     assert states["train pt_core.modeling.cnn:cnn"] == "Cached"
     assert states["convert to onnx"] == "Cached"
     assert states["evaluate torch"] == "Completed"
@@ -142,7 +143,7 @@ def test_a_broken_variant_takes_no_other_with_it_and_is_never_cached(
         assert (broken["state"], broken["verdict"]["state"]) == ("failed", "not measured")
         assert "cannot capture its packed INT8 layers" in broken["problem"]
         assert done.variant("onnx")["verdict"]["state"] == "pass"
-        states = workplace.task_states(done.document["run_name"])
+        states = workplace.task_states(done.document["prefect_flow_run_id"])
         assert states["convert to exported"] == "Failed"
 
 
@@ -153,7 +154,7 @@ def test_a_gate_that_refuses_all_ends_failed_with_exit_code_3(first: Any, workpl
     assert done.code == 3
     assert done.document["exit_code"] == 3
     assert done.document["winner"] is None
-    assert workplace.flow_state(done.document["run_name"]) == "Failed"
+    assert workplace.flow_state(done.document["prefect_flow_run_id"]) == "Failed"
     assert "is below 1.01" in done.stderr
     assert "Traceback" not in done.stderr
 

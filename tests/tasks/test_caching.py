@@ -34,7 +34,7 @@ def test_a_key_follows_the_code_and_the_libraries(monkeypatch: pytest.MonkeyPatc
         patched.setattr(caching, "core_code_digest", lambda: "0" * 64)
         assert caching.key_of("prepare", request()) != before
     with monkeypatch.context() as patched:
-        patched.setattr(caching, "installed_libraries", tuple)
+        patched.setattr(caching, "runtime_identity", lambda: "another machine")
         assert caching.key_of("prepare", request()) != before
 
 
