@@ -50,11 +50,11 @@ class ParityPoint(Record):
     batch_size: int
     """Samples in the batch."""
     max_abs_error: float
-    """Largest absolute difference of a logit."""
+    """Largest absolute difference of a logit, as it is."""
     relative_error: float
-    """That difference divided by the largest absolute reference logit."""
+    """The same of centred logits (each row less its mean), divided by the largest absolute centred reference logit."""
     cosine: float
-    """Cosine of the two logit tensors, flattened."""
+    """Cosine of the two centred logit tensors, flattened."""
     top1_agreement: float
     """Share of samples with the same predicted class, 0 to 1."""
 

@@ -22,9 +22,9 @@ class Tolerance(NamedTuple):
     """How far a precision may be from its reference."""
 
     max_relative_error: float
-    """On the largest absolute difference, divided by the largest absolute reference logit."""
+    """On the largest absolute difference, divided by the largest absolute reference logit, each of centred logits."""
     min_cosine: float
-    """On the cosine of all logits of a batch."""
+    """On the cosine of all centred logits of a batch."""
 
 
 TOLERANCES: dict[Precision, Tolerance] = {
@@ -49,6 +49,9 @@ def check_parity(
     batch_sizes: tuple[int, ...] = BATCH_SIZES,
 ) -> Parity:
     """Return the agreement of two predictors, after each was found to agree with itself.
+
+    Logits are centred before they are compared: each row's mean is subtracted. Softmax and the predicted class
+    do not depend on it, and a large one, as of logits of 20 and more, would hide any error.
 
     Args:
         reference: what is right.
@@ -131,7 +134,7 @@ def _compare(observed: NDArray[np.float32], expected: NDArray[np.float32]) -> Pa
         batch_size=len(expected),
         max_abs_error=error,
         relative_error=relative,
-        cosine=_cosine(observed.astype(np.float64), expected.astype(np.float64)),
+        cosine=_cosine(_centred(observed), _centred(expected)),
         top1_agreement=float((observed.argmax(axis=1) == expected.argmax(axis=1)).mean()),
     )
 
@@ -151,10 +154,20 @@ def _check_tolerance(point: ParityPoint, precision: Precision) -> None:
 
 
 def _errors(observed: NDArray[np.float32], expected: NDArray[np.float32]) -> tuple[float, float]:
-    """Return the largest absolute difference, and that divided by the largest absolute expected value."""
-    largest = float(np.abs(expected).max())
+    """Return the largest absolute difference, and that of centred logits over the largest centred expected one."""
     error = float(np.abs(observed.astype(np.float64) - expected).max())
-    return error, error / max(largest, float(np.finfo(np.float32).tiny))
+    centred = _centred(expected)
+    largest = float(np.abs(centred).max())
+    relative = float(np.abs(_centred(observed) - centred).max()) / max(
+        largest, float(np.finfo(np.float32).tiny)
+    )
+    return error, relative
+
+
+def _centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = logits.astype(np.float64)
+    centred: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
+    return centred
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

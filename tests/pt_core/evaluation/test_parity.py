@@ -42,7 +42,8 @@ def test_equal_predictors_agree_exactly_at_every_batch_size():
 
 
 def test_the_numbers_are_those_of_a_count_by_hand():
-    # Logits (3, 4) against (3, 5): error 1, over 4; cosine 29 / (5 * sqrt(34)).
+    # Centred, (10, 14, 12) is (-2, 2, 0) and (11, 15.5, 12.5) is (-2, 2.5, -0.5): error 0.5, over 2;
+    # cosine 9 / sqrt(8 * 10.5). As they are, they differ by 1.5.
     class Constant(Fake):
         def __init__(self, row):
             self._row = np.array([row], np.float32)
@@ -50,16 +51,18 @@ def test_the_numbers_are_those_of_a_count_by_hand():
         def logits(self, batch):
             return self._row.repeat(len(batch), axis=0)
 
-    parity = check_parity(Constant([3, 4]), Constant([3, 5]), SAMPLES, "int8", batch_sizes=(1,))
+    parity = check_parity(
+        Constant([10, 14, 12]), Constant([11, 15.5, 12.5]), SAMPLES, "int8", batch_sizes=(1,)
+    )
     (point,) = parity.points
-    assert (point.max_abs_error, point.relative_error, point.top1_agreement) == (1.0, 0.25, 1.0)
-    assert point.cosine == pytest.approx(29 / (5 * math.sqrt(34)), abs=1e-12)
+    assert (point.max_abs_error, point.relative_error, point.top1_agreement) == (1.5, 0.25, 1.0)
+    assert point.cosine == pytest.approx(9 / math.sqrt(84), abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
 def test_an_error_at_one_batch_size_is_refused_with_that_size(size):
     refused(
-        lambda logits, n: logits + (n == size),
+        lambda logits, n: logits * (1 + (n == size)),
         rf"batch size {size}: relative error .*expected at most 0.0001",
     )
 
@@ -71,8 +74,10 @@ def test_the_tolerance_of_each_precision_is_where_it_says(precision, share):
     def moved(by):
         def change(logits, _):
             moved = logits.copy()
-            largest = np.unravel_index(np.abs(logits).argmax(), logits.shape)
-            moved[largest] += by * logits[largest]
+            centred = logits - logits.mean(axis=1, keepdims=True)
+            largest = np.unravel_index(np.abs(centred).argmax(), logits.shape)
+            # A quarter of what one of four logits moves by goes into the row's mean.
+            moved[largest] += by * centred[largest] / 0.75
             return moved
 
         return change
@@ -81,16 +86,30 @@ def test_the_tolerance_of_each_precision_is_where_it_says(precision, share):
     refused(moved(share * 1.02), "relative error", precision)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+def test_a_constant_is_refused_whatever_the_logits_have_in_common(precision):
+    reference = Fake(lambda logits, _: logits + 20)
+    constant = Fake(lambda logits, _: np.full_like(logits, 20))
+    with pytest.raises(ParityError, match="batch size 1: relative error"):
+        check_parity(reference, constant, SAMPLES, precision)
+
+
+def test_an_offset_that_softmax_ignores_is_reported_and_no_error():
+    parity = check_parity(Fake(), Fake(lambda logits, _: logits + 1), SAMPLES, "fp32")
+    assert parity.points[0].max_abs_error == pytest.approx(1)
+    assert parity.points[0].relative_error < 1e-6
+
+
 def test_unrelated_logits_of_the_right_size_are_refused_by_their_cosine():
     class Spread(Fake):
         def __init__(self, sign):
             self._sign = sign
 
         def logits(self, batch):
-            row = np.array([[1.0] + [self._sign * 0.17] * 30], np.float32)
+            row = np.array([[1.0] + [self._sign * 0.165, -self._sign * 0.165] * 15], np.float32)
             return row.repeat(len(batch), axis=0)
 
-    # Every logit is within 0.34 of the largest, and the vectors still point elsewhere.
+    # Every logit is within 0.33 of the largest, and the vectors still point elsewhere.
     with pytest.raises(ParityError, match=r"cosine 0\.\d+, expected at least 0\.95 for int8"):
         check_parity(Spread(1), Spread(-1), SAMPLES, "int8")
 
