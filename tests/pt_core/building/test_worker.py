@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
 from pt_core.artifacts.artifact import GOLDEN, Artifact, Step
 from pt_core.artifacts.registry import make_step, plugin_target
 from pt_core.artifacts.tensors import read_golden, write_golden
+from pt_core.building import worker
 from pt_core.building.build import checkpoint_source
 from pt_core.building.requests import CheckRequest, CheckResult, ConvertRequest
 from pt_core.building.worker import check, convert
+from pt_core.data.dataset import load_split
 from pt_core.errors import DataError, IntegrityError, NothingQuantized, ParityError, StepFailed
+from pt_core.evaluation.parity import BATCH_SIZES, check_parity
+from pt_core.inference.predictor import load_predictor
 
 
 @pytest.fixture
@@ -155,6 +160,18 @@ def test_calibration_without_samples_is_refused(root_of, tmp_path):
     step = Step(name="onnx-int8-static")
     with pytest.raises(DataError, match="needs calibration samples"):
         convert(ConvertRequest(source=source, step=step, dataset=None, destination=str(tmp_path)))
+
+
+def test_only_the_samples_that_parity_reads_are_loaded(root_of, dataset):
+    root = root_of("Convolutional")
+    kept = worker._samples(CheckRequest(staged=root, source=root, reference=root, dataset=dataset))
+    x = load_split(dataset, "calibration").x
+    assert len(kept) < 80 < len(x)
+    predictor = load_predictor(root)
+    assert check_parity(predictor, predictor, kept, "fp32") == check_parity(predictor, predictor, x, "fp32")
+    for offset, size in enumerate(BATCH_SIZES):
+        assert np.array_equal(kept[offset : offset + size], x[offset : offset + size])
+        assert len(kept) >= offset + size
 
 
 def test_checked_artifacts_carry_their_own_golden_outputs(root_of, run, tmp_path):
