@@ -26,6 +26,11 @@ class Step(Record):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Its options; the step's own fields and defaults are the reference."""
 
+    @property
+    def label(self) -> str:
+        """Its name, with a short digest of its options where any are set, so that no two steps share one."""
+        return f"{self.name}@{self.content_digest()[:6]}" if self.options else self.name
+
 
 class Quantization(Record):
     """What a quantizer really changed."""
@@ -103,7 +108,7 @@ class ArtifactInfo(Record):
     @property
     def chain(self) -> str:
         """Its steps as people read them, e.g. ``onnx > onnx-int8-static``; the reference is ``torch``."""
-        return " > ".join(step.name for step in self.steps) or "torch"
+        return " > ".join(step.label for step in self.steps) or "torch"
 
 
 class Artifact(ArtifactInfo, Bundle):
