@@ -25,7 +25,7 @@ class Bounds(NamedTuple):
     """What limits a perturbation."""
 
     scale: NDArray[np.float32]
-    """Size of one unit of strength, broadcast over a sample: 1 for pixels, deviations for tables."""
+    """One unit of strength, broadcast over a sample: the width of the range, or deviations for tables."""
     input_range: tuple[float, float] | None
     """Perturbed samples are clipped to this; ``None`` does not clip."""
 
@@ -113,11 +113,13 @@ def gaussian_noise(
 
 
 def bounds_of(dataset: Dataset) -> Bounds:
-    """Return the bounds of a dataset: its range in units of 1, or no range in units of each column's deviation."""
+    """Return a dataset's range in units of its width, or no range in units of each column's deviation."""
     trailing = (1,) * (len(dataset.input_shape) - 1)
     std = np.asarray(dataset.std, dtype=np.float32).reshape(-1, *trailing)
-    scale = std if dataset.input_range is None else np.ones_like(std)
-    return Bounds(scale, dataset.input_range)
+    if dataset.input_range is None:
+        return Bounds(std, None)
+    least, greatest = dataset.input_range
+    return Bounds(np.full_like(std, greatest - least), dataset.input_range)
 
 
 def _write(

@@ -18,7 +18,7 @@ class EvaluationConfig(Record):
     batch_size: int = Field(default=64, ge=1)
     """Samples per inference when scoring."""
     fgsm_epsilons: tuple[Strength, ...] = (0.02, 0.05, 0.1, 0.2)
-    """FGSM step sizes, in units of the input (for tables: of each column's deviation)."""
+    """FGSM step sizes, as a share of the width of the input range (for tables: of each column's deviation)."""
     noise_sigmas: tuple[Strength, ...] = (0.05, 0.1, 0.2, 0.4)
     """Standard deviations of Gaussian noise, in the same units."""
 

@@ -175,7 +175,7 @@ def robustness(result: RunResult, attack: str) -> Figure | None:
         return None
     figure = new_figure(5.4, 4.0)
     axes = figure.add_subplot()
-    dress(axes, title=title, x=f"{unit}, in units of the input", y="accuracy")
+    dress(axes, title=title, x=f"{unit}, relative to the input's range or deviation", y="accuracy")
     handles = []
     for name, points in lines.items():
         if points:

@@ -180,8 +180,27 @@ def test_a_dataset_with_rewritten_labels_is_refused(reference, relabelled_datase
         craft(request_for(reference, relabelled_dataset, tmp_path))
 
 
-def test_bounds_are_units_for_pixels_and_deviations_for_tables(dataset):
+def test_strengths_are_shares_of_the_input_range(new_dataset, new_reference, dataset, reference, tmp_path):
+    # The same pictures and the same network, with pixels from 0 to 255.
+    bytes_ = new_dataset(tmp_path, input_range=(0.0, 255.0), scale=255)
+    network = new_reference(tmp_path, bytes_)
+    units, attacks = (
+        craft(request_for(reference, dataset, tmp_path)),
+        craft(request_for(network, bytes_, tmp_path)),
+    )
+    x = load_split(bytes_, "test").x
+    for point in attacks.points:
+        found, unit = (np.load(Path(made.directory) / point.file) for made in (attacks, units))
+        if point.attack == "fgsm":
+            assert np.abs(found - x).max() == pytest.approx(255 * point.strength, rel=1e-4)
+        else:
+            assert found == pytest.approx(255 * unit, abs=1e-3)
+
+
+def test_bounds_are_widths_for_pixels_and_deviations_for_tables(dataset):
     assert bounds_of(dataset).scale.tolist() == [1] * 6
+    assert bounds_of(dataset.model_copy(update={"input_range": (0.0, 255.0)})).scale.tolist() == [255] * 6
+    assert bounds_of(dataset.model_copy(update={"input_range": (-1.0, 1.0)})).scale.tolist() == [2] * 6
     table = dataset.model_copy(update={"input_range": None, "std": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)})
     assert bounds_of(table) == (pytest.approx([1, 2, 3, 4, 5, 6]), None)
     picture = table.model_copy(update={"input_shape": (2, 4, 4), "std": (0.5, 2.0)})
