@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from pt_core.bundle import Bundle, open_bundle
+from pt_core.bundle import Bundle, open_bundle, read_info
 from pt_core.environment import Environment
 from pt_core.modeling.spec import ModelSpec
 from pt_core.record import Record
@@ -119,7 +119,7 @@ def open_artifact(directory: Path) -> Artifact:
     """Check an artifact's bytes, then read its description.
 
     Raises:
-        IntegrityError: the bytes are not what the manifest says, or it is no artifact.
+        IntegrityError: the bytes are not what the manifest says, or they describe no artifact.
     """
     bundle, manifest = open_bundle(directory, kind="artifact")
-    return Artifact.model_validate({**manifest.info, **bundle.model_dump()})
+    return read_info(bundle, manifest, Artifact)

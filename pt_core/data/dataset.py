@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pt_core.bundle import Bundle, open_bundle
+from pt_core.bundle import Bundle
 from pt_core.data.config import SplitName
 from pt_core.record import Record
 
@@ -72,13 +72,3 @@ def load_split(dataset: Dataset, name: SplitName) -> Samples:
         for part in ("x", "y", "ids")
     )
     return Samples(x, y, ids)
-
-
-def open_dataset(directory: Path) -> Dataset:
-    """Check a dataset's bytes, then read its description.
-
-    Raises:
-        IntegrityError: the bytes are not what the manifest says, or it is no dataset.
-    """
-    bundle, manifest = open_bundle(directory, kind="dataset")
-    return Dataset.model_validate({**manifest.info, **bundle.model_dump()})

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from sklearn.datasets import load_digits
 from sklearn.preprocessing import StandardScaler
 
+from pt_core.bundle import check_digest, open_bundle, read_info
 from pt_core.data.config import SPLITS, DataConfig
-from pt_core.data.dataset import load_split, open_dataset
+from pt_core.data.dataset import Dataset, load_split
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 from pt_core.errors import IntegrityError
@@ -90,7 +91,7 @@ def test_one_changed_value_changes_the_fingerprint(tmp_path, table):
 
 
 def test_a_dataset_is_opened_as_it_was_sealed(digits):
-    assert open_dataset(Path(digits.directory)) == digits
+    assert read_info(*open_bundle(Path(digits.directory), kind="dataset"), Dataset) == digits
 
 
 def test_a_dataset_with_a_changed_byte_is_refused(tmp_path):
@@ -100,7 +101,7 @@ def test_a_dataset_with_a_changed_byte_is_refused(tmp_path):
     content[-1] ^= 1
     victim.write_bytes(content)
     with pytest.raises(IntegrityError, match=r"test_y\.npy"):
-        open_dataset(Path(dataset.directory))
+        check_digest(dataset)
 
 
 def test_preparing_in_a_process_of_its_own_gives_the_same_dataset(tmp_path, table):
