@@ -103,7 +103,7 @@ def _read_image(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
 
 
 def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDArray[np.float32]:
-    if values.dtype.kind not in "fiu" or (values.dtype.kind in "iu" and spec.input_range is not None):
+    if values.dtype.kind not in ("fiu" if _takes_integers(spec) else "f"):
         raise DataError(
             f"{path}: dtype {values.dtype}, expected float32 in the units of the training data"
             + (f", {spec.input_range[0]:g} to {spec.input_range[1]:g}" if spec.input_range else "")
@@ -116,6 +116,11 @@ def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDA
     if values.shape[1:] != spec.input_shape or values.shape[0] == 0:
         raise DataError(f"{path}: shape {shape}, expected (N, {_shape(spec)}) with N above 0")
     return _check_values(values.astype(np.float32), spec, path)
+
+
+def _takes_integers(spec: ModelSpec) -> bool:
+    """Return whether whole numbers can be in the units of the training data: in 0 to 1 they are pixels unscaled."""
+    return spec.input_range is None or spec.input_range[1] - spec.input_range[0] > 1
 
 
 def _check_values(samples: NDArray[np.float32], spec: ModelSpec, path: Path) -> NDArray[np.float32]:

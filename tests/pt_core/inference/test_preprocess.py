@@ -43,6 +43,16 @@ def test_arrays_come_back_as_they_are(tmp_path):
     assert read_inputs(tmp_path / "x.npz", GREY).shape == (5, 1, 8, 8)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_whole_numbers_are_pixels_where_the_training_data_has_such(tmp_path, dtype):
+    pixels = np.arange(128, dtype=dtype).reshape(2, 1, 8, 8) * 2
+    found = read_inputs(save(tmp_path / "x.npy", pixels), spec_of(1, 8, 8, input_range=(0.0, 255.0)))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, pixels)
+    with pytest.raises(DataError, match="values from 0 to 254, expected 0 to 16"):
+        read_inputs(tmp_path / "x.npy", spec_of(1, 8, 8, input_range=(0.0, 16.0)))
+
+
 @pytest.mark.parametrize("header", ["", "height,width,depth\n"])
 def test_a_table_is_read_with_and_without_a_header(tmp_path, header):
     file = tmp_path / "t.csv"
