@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
     check_servers(home)
     # Prefect logs a traceback for every failed task; on a terminal the failure is said in one line instead.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+    # By default SIGTERM ends a process at once, and Prefect's temporary server would live on.
+    signal.signal(signal.SIGTERM, _leave)
     from flows.lifecycle import lifecycle
     from tasks.progress import use_display
 
@@ -52,6 +55,10 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
     show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
     if refused:
         raise refused
+
+
+def _leave(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def read_result(folder: Path) -> RunResult:

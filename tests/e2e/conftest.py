@@ -82,6 +82,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 
 @pytest.fixture(scope="session")
+def command() -> Path:
+    """The installed console script."""
+    return COMMAND
+
+
+@pytest.fixture(scope="session")
 def first(workplace: Workplace) -> Finished:
     """The default job in a fresh home folder."""
     return workplace.run()
