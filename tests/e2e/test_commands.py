@@ -22,20 +22,23 @@ def test_a_bad_configuration_ends_with_2_before_any_work(workplace: Any, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "expected"),
     [
-        ("verify", "nowhere"),
-        ("predict", "nowhere", "nothing.npy"),
-        ("compare", "no-such-run"),
-        ("run", "nowhere.yaml"),
-        ("plan", "nowhere.yaml"),
+        (("verify", "nowhere"), "nowhere: no such directory"),
+        (("predict", "nowhere", "nothing.npy"), "no such file or directory: nowhere, nothing.npy"),
+        (("compare", "no-such-run"), "no run"),
+        (("run", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("plan", "nowhere.yaml"), "nowhere.yaml: no such file"),
+        (("doctor", "--home", "/dev/null/x"), "/dev/null/x: Not a directory"),
+        (("init", "/dev/null/x"), "/dev/null"),
     ],
 )
 def test_what_does_not_exist_is_named_with_exit_code_2(
-    workplace: Any, tmp_path: Path, arguments: tuple[str, ...]
+    workplace: Any, tmp_path: Path, arguments: tuple[str, ...], expected: str
 ) -> None:
     done = workplace.call(*arguments, cwd=tmp_path)
     assert done.code == 2, done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -22,4 +22,8 @@ def test_every_rule_of_every_variant_is_in_the_table(tmp_path: Path) -> None:
     rows = [line for line in gate_report(result).splitlines() if line.startswith("| ")]
     checks = sum(len(variant.verdict.checks) for variant in result.variants)
     assert len(rows) == 2 + len(result.variants) + checks
-    assert all(any(variant.verdict.state in row for row in rows) for variant in result.variants)
+    for variant in result.variants:
+        assert f"| {variant.name} | **{variant.verdict.state}** |" in gate_report(result)
+        for check in variant.verdict.checks:
+            cells = f"| {variant.name} | {check.metric} | {check.rule} | {check.limit:g} |"
+            assert any(row.startswith(cells) and row.endswith(f"| {check.state} |") for row in rows)
