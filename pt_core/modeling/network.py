@@ -17,6 +17,7 @@ from pt_core.errors import ConfigError
 from pt_core.modeling.builder import check_builder
 from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.modeling.target import check_target
+from pt_core.modeling.trial import try_network
 
 
 class Normalized(nn.Module):
@@ -39,12 +40,17 @@ class Normalized(nn.Module):
         return cast("torch.Tensor", self.network(x))
 
 
-def complete_spec(config: ModelConfig, dataset: Dataset) -> ModelSpec:
-    """Return the structure of the configured network for this dataset, tried with one forward pass.
+def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool) -> ModelSpec:
+    """Return the structure of the configured network for this dataset, tried on two of its samples.
+
+    Args:
+        config: which network.
+        dataset: what it is to classify.
+        channels_last: whether it is to be trained on images in that memory format.
 
     Raises:
         ConfigError: the function is not there, does not take its arguments, or what it returns does not
-            map two samples to (2, num_classes) finite logits.
+            map two samples to (2, num_classes) finite logits or cannot be trained.
     """
     function = import_target(config.target)
     offered: dict[str, JsonValue] = {
@@ -62,7 +68,8 @@ def complete_spec(config: ModelConfig, dataset: Dataset) -> ModelSpec:
     )
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec)
-    _try(network, spec=spec, batch=torch.tensor(load_split(dataset, "train").x[:2]))
+        batch = torch.tensor(load_split(dataset, "train").x[:2])
+        try_network(network, spec=spec, batch=batch, channels_last=channels_last)
     return spec
 
 
@@ -139,31 +146,6 @@ def _complete_arguments(
             f"model.arguments: {config.target} needs {', '.join(missing)}; set model.arguments.{missing[0]}"
         )
     return arguments
-
-
-def _try(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
-    network.eval()
-    try:
-        with torch.inference_mode():
-            logits = network(batch)
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise ConfigError(
-            f"model: {spec.target} failed on a batch of shape {tuple(batch.shape)}: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
-        kind = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise ConfigError(
-            f"model: {spec.target} returns {kind}, expected one floating-point tensor of logits"
-        )
-    if tuple(logits.shape) != (2, spec.num_classes):
-        raise ConfigError(
-            f"model: {spec.target} maps a batch of 2 to shape {tuple(logits.shape)}, expected "
-            f"(2, {spec.num_classes}): a row of logits for each sample"
-        )
-    if not bool(torch.isfinite(logits).all()):
-        raise ConfigError(
-            f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
-        )
 
 
 def _broadcastable(values: tuple[float, ...] | None, input_shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -58,7 +58,7 @@ def train(request: TrainRequest) -> Checkpoint:
     config = request.config
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)
-    spec = complete_spec(request.model, request.dataset)
+    spec = complete_spec(request.model, request.dataset, channels_last=config.channels_last)
     data = _open_data(request, device)
     session = start_session(
         spec,

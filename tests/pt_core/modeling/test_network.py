@@ -14,8 +14,8 @@ from pt_core.modeling.spec import ModelConfig
 CNN = "pt_core.modeling.cnn:cnn"
 
 
-def spec_of(digits, target=CNN, **changes):
-    return complete_spec(ModelConfig(target=target, **changes), digits)
+def spec_of(digits, target=CNN, *, channels_last=True, **changes):
+    return complete_spec(ModelConfig(target=target, **changes), digits, channels_last=channels_last)
 
 
 def test_input_shape_and_classes_are_filled_in(digits):
@@ -136,8 +136,61 @@ def test_a_wrong_import_path_is_explained(digits, target, expected):
             """,
             "returns dict, expected one floating-point tensor",
         ),
+        (
+            """
+            class net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layer = nn.Linear(64, 10)
+                def forward(self, x):
+                    logits = self.layer(x.flatten(1))
+                    return (logits, logits) if self.training else logits
+            """,
+            r"returns tuple in training mode, expected one floating-point tensor.*model\.target",
+        ),
+        (
+            """
+            class net(nn.Module):
+                def __init__(self):
+                    super().__init__()
+                    self.layer = nn.Linear(64, 20)
+                def forward(self, x):
+                    return self.layer(x.flatten(1))[:, : 20 if self.training else 10]
+            """,
+            r"shape \(2, 20\) in training mode, expected \(2, 10\)",
+        ),
+        (
+            "def net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)",
+            "nothing in .* can be trained",
+        ),
     ],
 )
 def test_a_network_that_is_no_classifier_of_this_data_is_refused(digits, write_module, code, expected):
     with pytest.raises(ConfigError, match=expected):
         spec_of(digits, f"{write_module(code)}:net")
+
+
+VIEW = """
+    class net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+            self.layer = nn.Linear(256, 10)
+        def forward(self, x):
+            return self.layer(self.convolution(x).view(len(x), -1))
+"""
+
+
+def test_a_network_that_fails_only_in_channels_last_is_refused_with_both_ways_out(digits, write_module):
+    target = f"{write_module(VIEW)}:net"
+    with pytest.raises(ConfigError, match=r"set train\.channels_last=false, or call reshape"):
+        spec_of(digits, target)
+    assert spec_of(digits, target, channels_last=False).target == target
+
+
+def test_trying_a_network_with_dropout_draws_nothing_from_the_global_generator(digits):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    spec_of(digits, "pt_core.modeling.mlp:mlp", arguments={"dropout": 0.3})
+    assert torch.equal(torch.rand(1), expected)

@@ -19,7 +19,7 @@ from pt_core.training.session import start_session
 
 @pytest.fixture
 def start(digits):
-    spec = complete_spec(ModelConfig(target="pt_core.modeling.mlp:mlp"), digits)
+    spec = complete_spec(ModelConfig(target="pt_core.modeling.mlp:mlp"), digits, channels_last=False)
 
     def start(precision="fp32", **changes):
         config = TrainConfig.model_validate({"schedule": "constant", "optimizer": "sgd", **changes})

@@ -1,0 +1,88 @@
+"""Try a network on two samples, as it is evaluated and as it is trained, before any work is put into it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pt_core.errors import ConfigError
+from pt_core.modeling.spec import ModelSpec
+
+_REFUSALS = (TypeError, ValueError, RuntimeError, IndexError)
+"""What a network raises on input that it is not made for."""
+
+
+def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool) -> None:
+    """Refuse a network that cannot be trained to classify samples like these.
+
+    Args:
+        network: thrown away afterwards: its memory format, mode and running statistics change.
+        spec: what it was built from.
+        batch: (2, *input_shape) float32.
+        channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
+
+    Raises:
+        ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, gives something else
+            in training mode, or nothing in it can be trained.
+    """
+    network.eval()
+    # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.
+    with torch.no_grad():
+        logits = _forward(network, spec=spec, batch=batch, mode="")
+        _check_logits(logits, spec=spec, mode="")
+        if channels_last and batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+            _try_channels_last(network, spec=spec, batch=batch)
+    if not bool(torch.isfinite(logits).all()):
+        raise ConfigError(
+            f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
+        )
+    _try_training(network, spec=spec, batch=batch)
+
+
+def _try_channels_last(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
+    try:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network(batch)
+    except _REFUSALS as error:
+        raise ConfigError(
+            f"model: {spec.target} works, but not in the channels_last memory format: {error}; "
+            "set train.channels_last=false, or call reshape or flatten in place of view in its forward"
+        ) from error
+
+
+def _try_training(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
+    network.train()
+    with torch.enable_grad():
+        logits = _forward(network, spec=spec, batch=batch, mode=" in training mode")
+    _check_logits(logits, spec=spec, mode=" in training mode")
+    if not logits.requires_grad:
+        raise ConfigError(
+            f"model: nothing in {spec.target} can be trained: its logits depend on no parameter that needs a "
+            "gradient; leave requires_grad on for at least the last layer"
+        )
+
+
+def _forward(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, mode: str) -> torch.Tensor:
+    try:
+        logits = network(batch)
+    except _REFUSALS as error:
+        raise ConfigError(
+            f"model: {spec.target} failed{mode} on a batch of shape {tuple(batch.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ConfigError(
+            f"model: {spec.target} returns {kind}{mode}, expected one floating-point tensor of logits; "
+            "give model.target a network without other outputs, e.g. with auxiliary ones switched off"
+        )
+    return logits
+
+
+def _check_logits(logits: torch.Tensor, *, spec: ModelSpec, mode: str) -> None:
+    if tuple(logits.shape) != (2, spec.num_classes):
+        raise ConfigError(
+            f"model: {spec.target} maps a batch of 2 to shape {tuple(logits.shape)}{mode}, expected "
+            f"(2, {spec.num_classes}): a row of logits for each sample"
+        )
