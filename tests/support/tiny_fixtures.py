@@ -30,3 +30,14 @@ def _dataset(base: Path) -> Dataset:
 def _builder(base: Path) -> tiny.Builder:
     store = base / "tiny-store"
     return tiny.Builder(tiny.checkpoint(store, _dataset(base)), _dataset(base), store)
+
+
+@pytest.fixture
+def root(dataset, tmp_path):
+    return tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a function that converts or quantizes in this process and returns the unsealed artifact."""
+    return lambda plugin, source, data=None: tiny.apply(plugin, source, tmp_path, data)
