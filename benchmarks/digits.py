@@ -1,6 +1,6 @@
 """The README's table: the digits job in a fresh home folder, then again with everything cached.
 
-    .venv/bin/python benchmarks/digits.py
+    .venv/bin/python benchmarks/digits.py [--pictures docs/images]
 
 Prints the wall time of both runs, the table of variants, and one JSON line last. Speeds are ratios to the
 eager FP32 model measured in the same run; wall times depend on the machine, which is printed with them.
@@ -8,7 +8,9 @@ eager FP32 model measured in the same run; wall times depend on the machine, whi
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -46,9 +48,14 @@ def row(variant: dict) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=Path, help="also copy the run's accuracy-latency picture here")
+    pictures = parser.parse_args().pictures
     with tempfile.TemporaryDirectory() as home:
         fresh_s, document = timed_run(home)
         cached_s, _ = timed_run(home)
+        if pictures:
+            shutil.copy(Path(document["report"]).with_name("accuracy_latency.png"), pictures)
     machine = describe_environment()
     print(f"{machine.cpu_model}, {machine.num_cpus} cores ({', '.join(machine.cpu_capabilities)})")
     print(f"fresh {fresh_s:.0f} s, again with nothing changed {cached_s:.0f} s\n")
