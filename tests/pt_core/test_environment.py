@@ -17,6 +17,7 @@ from pt_core.environment import (
     core_code_digest,
     describe_environment,
 )
+from pt_core.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +111,24 @@ def test_a_package_is_hashed_with_its_sub_packages(tmp_path: Path, monkeypatch) 
     assert code_digest("package_of_this_test.sub.deep:net") != before
 
 
-def test_code_of_the_product_and_code_that_is_not_there_have_the_products_digest() -> None:
+def test_code_of_the_product_has_the_products_digest() -> None:
     assert code_digest("pt_core.modeling.cnn:cnn") == core_code_digest()
-    assert code_digest("no_such_module_at_all:net") == core_code_digest()
     assert len(core_code_digest()) == 64
+
+
+def test_code_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no module named 'no_such_module_at_all'"):
+        code_digest("no_such_module_at_all:net")
+
+
+def test_an_edit_in_a_package_without_an_init_file_changes_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "namespace_of_this_test" / "sub" / "net.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("A = 1\n")
+    before = code_digest("namespace_of_this_test.sub.net:A")
+    module.write_text("A = 2\n")
+    code_digest.cache_clear()
+    assert code_digest("namespace_of_this_test.sub.net:A") != before
