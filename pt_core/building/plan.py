@@ -89,10 +89,6 @@ class Plan(Record):
             for depth in range(max(depths.values()) + 1)
         )
 
-    def node(self, key: str) -> PlanNode:
-        """Return the node of this key."""
-        return next(node for node in self.nodes if node.key == key)
-
 
 def make_plan(variants: tuple[Variant, ...]) -> Plan:
     """Return the tree of all chains.
