@@ -1,11 +1,12 @@
-"""The protocols of plugins: Format, Quantizer, and the Predictor that every format loads to."""
+"""The protocols of plugins: Format, Rewrite, Quantizer, and the Predictor that every format loads to."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pt_core.artifacts.artifact import Artifact, Precision, Quantization
+from pt_core.data.dataset import Samples
 from pt_core.record import Record
 
 if TYPE_CHECKING:
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Needs = Literal["nothing", "calibration", "training"]
+
+
+class StepData(NamedTuple):
+    """The samples that a quantizer may read, memory-mapped; never the test split."""
+
+    calibration: Samples
+    """For ranges of activations, and to measure what a choice costs."""
+    training: Samples | None
+    """To train on; ``None`` unless the quantizer needs "training"."""
 
 
 class RuntimeInfo(Record):
@@ -49,8 +59,8 @@ class Format(Protocol):
         ...
 
     @property
-    def source(self) -> str:
-        """Name of the format it converts from."""
+    def sources(self) -> tuple[str, ...]:
+        """Names of the formats it converts from."""
         ...
 
     @property
@@ -72,6 +82,39 @@ class Format(Protocol):
 
 
 @runtime_checkable
+class Rewrite(Protocol):
+    """A step that writes the same network in another form of a format: another precision, or fewer nodes."""
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        ...
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the formats it reads."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """Name of the format it writes."""
+        ...
+
+    @property
+    def precision(self) -> Precision | None:
+        """Precision of what it writes; ``None`` keeps the source's."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """Return why this machine cannot use it and what to install, or ``None``."""
+        ...
+
+    def rewrite(self, source: Artifact, destination: Path) -> None:
+        """Write the payload files into ``destination``, an empty staging directory."""
+        ...
+
+
+@runtime_checkable
 class Quantizer(Protocol):
     """One way to INT8: a frozen record whose fields are its options."""
 
@@ -81,8 +124,8 @@ class Quantizer(Protocol):
         ...
 
     @property
-    def source(self) -> str:
-        """Name of the format it reads."""
+    def sources(self) -> tuple[str, ...]:
+        """Names of the formats it reads."""
         ...
 
     @property
@@ -99,10 +142,14 @@ class Quantizer(Protocol):
         """Return why this machine cannot use it and what to install, or ``None``."""
         ...
 
-    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
-        """Write the quantized payload into ``destination``; ``data`` is the calibration split.
+    def quantize(self, source: Artifact, destination: Path, data: StepData | None) -> Quantization:
+        """Write the quantized payload into ``destination``; ``data`` is ``None`` where it needs "nothing".
 
         Raises:
             NothingQuantized: no layer became INT8.
         """
         ...
+
+
+Plugin = Format | Rewrite | Quantizer
+"""One step of a chain."""

@@ -11,8 +11,8 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from pt_core.artifacts.artifact import Step
-from pt_core.artifacts.plugin import Format, Quantizer
+from pt_core.artifacts.artifact import Precision, Step
+from pt_core.artifacts.plugin import Format, Plugin, Quantizer, Rewrite
 from pt_core.errors import ConfigError, PlanError
 from pt_core.record import Record
 
@@ -40,7 +40,7 @@ def step_names() -> tuple[str, ...]:
     return tuple(_targets())
 
 
-def make_step(step: Step) -> Format | Quantizer:
+def make_step(step: Step) -> Plugin:
     """Return the plugin of a step with its options.
 
     Raises:
@@ -54,7 +54,7 @@ def make_step(step: Step) -> Format | Quantizer:
     except ValidationError as error:
         details = [_option_problem(dict(problem), plugin) for problem in error.errors(include_url=False)]
         raise ConfigError(f"{step.name}: {'; '.join(details)}", details=details) from error
-    return cast(Format | Quantizer, made)
+    return cast(Plugin, made)
 
 
 def make_format(name: str) -> Format:
@@ -64,21 +64,20 @@ def make_format(name: str) -> Format:
         PlanError: no format has this name.
     """
     plugin = make_step(Step(name=name))
-    if is_quantizer(plugin):
-        raise PlanError(
-            f"{name}: is a quantizer, expected a format; it writes format {plugin_target(plugin)}"
-        )
-    return cast(Format, plugin)
+    if isinstance(plugin, Quantizer | Rewrite):
+        kind = "a quantizer" if isinstance(plugin, Quantizer) else "a rewrite"
+        raise PlanError(f"{name}: is {kind}, expected a format; it writes format {plugin.target}")
+    return plugin
 
 
-def is_quantizer(plugin: Format | Quantizer) -> bool:
-    """Return whether a plugin is a quantizer and not a format."""
-    return isinstance(plugin, Quantizer)
-
-
-def plugin_target(plugin: Format | Quantizer) -> str:
+def plugin_target(plugin: Plugin) -> str:
     """Return the name of the format that a plugin writes."""
-    return plugin.target if isinstance(plugin, Quantizer) else plugin.name
+    return plugin.target if isinstance(plugin, Quantizer | Rewrite) else plugin.name
+
+
+def plugin_precision(plugin: Plugin) -> Precision | None:
+    """Return the precision of what a plugin writes; ``None`` where it keeps its source's."""
+    return "int8" if isinstance(plugin, Quantizer) else plugin.precision
 
 
 def step_target(name: str) -> str:
@@ -92,7 +91,7 @@ def step_target(name: str) -> str:
     return _targets()[name]
 
 
-def set_options(plugin: Format | Quantizer) -> Step:
+def set_options(plugin: Plugin) -> Step:
     """Return the step of a plugin with only those options that differ from their defaults."""
     options = cast(Record, plugin).model_dump(mode="json", exclude_defaults=True)
     return Step(name=plugin.name, options=options)

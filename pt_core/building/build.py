@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Precision, Step
+from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Step
 from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint
-from pt_core.artifacts.plugin import Format, Quantizer
-from pt_core.artifacts.registry import make_step, plugin_target
+from pt_core.artifacts.plugin import Plugin
+from pt_core.artifacts.registry import make_step, plugin_precision, plugin_target
 from pt_core.building.requests import (
     CheckRequest,
     CheckResult,
@@ -65,9 +65,11 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
         StepFailed: the step crashed, timed out or raised anything else.
     """
     plugin = make_step(request.step)
-    if plugin.source != request.source.format:
-        raise PlanError(f"{plugin.name}: reads {plugin.source}, the source is {request.source.format}")
-    if (request.reference is None) != (plugin.source == "checkpoint"):
+    if request.source.format not in plugin.sources:
+        raise PlanError(
+            f"{plugin.name}: reads {' or '.join(plugin.sources)}, the source is {request.source.format}"
+        )
+    if (request.reference is None) != (request.source.format == "checkpoint"):
         raise PlanError(f"{plugin.name}: every step but the root needs a reference, and the root has none")
     with staging(Path(request.store)) as folder:
         conversion = run_isolated(
@@ -100,12 +102,12 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
 
 
-def _describe(request: StepRequest, plugin: Format | Quantizer, conversion: Conversion) -> ArtifactInfo:
+def _describe(request: StepRequest, plugin: Plugin, conversion: Conversion) -> ArtifactInfo:
     source = request.source
     is_root = request.reference is None
     return ArtifactInfo(
         format=plugin_target(plugin),
-        precision=_precision(plugin, source),
+        precision=plugin_precision(plugin) or source.precision,
         steps=() if is_root else (*source.steps, request.step),
         checkpoint_digest=source.checkpoint_digest,
         parent_digest=source.digest,
@@ -117,12 +119,6 @@ def _describe(request: StepRequest, plugin: Format | Quantizer, conversion: Conv
         parity=None,
         environment=describe_environment(),
     )
-
-
-def _precision(plugin: Format | Quantizer, source: Artifact) -> Precision:
-    if isinstance(plugin, Quantizer):
-        return "int8"
-    return plugin.precision or source.precision
 
 
 def _staged(info: ArtifactInfo, folder: Path) -> Artifact:

@@ -8,8 +8,14 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from pt_core.artifacts.artifact import Step
-from pt_core.artifacts.plugin import Format, Quantizer
-from pt_core.artifacts.registry import is_quantizer, make_step, plugin_target, set_options, step_names
+from pt_core.artifacts.plugin import Plugin, Quantizer
+from pt_core.artifacts.registry import (
+    make_step,
+    plugin_precision,
+    plugin_target,
+    set_options,
+    step_names,
+)
 from pt_core.errors import ConfigError, PlanError
 from pt_core.record import Record
 
@@ -129,17 +135,19 @@ def _add_chain(variant: Variant, path: str, nodes: dict[str, PlanNode]) -> tuple
             plugin = make_step(step)
         except (PlanError, ConfigError) as error:
             return "", [f"{where}: {error.message}"]
-        if plugin.source != parent.target:
+        if parent.target not in plugin.sources:
             return "", [f"{where}: {_explain_order(plugin, parent)}"]
-        earlier = next((s.name for s in variant.steps[:index] if is_quantizer(make_step(s))), None)
-        if earlier is not None and is_quantizer(plugin):
-            return "", [f"{where}: {plugin.name} after {earlier}, expected one quantizer; remove one"]
+        earlier = next((s.name for s in variant.steps[:index] if plugin_precision(make_step(s))), None)
+        if earlier is not None and plugin_precision(plugin):
+            return "", [
+                f"{where}: {plugin.name} after {earlier}, expected one step that sets the precision; remove one"
+            ]
         node = _make_node(plugin, parent=parent)
         parent = nodes.setdefault(node.key, node)
     return parent.key, []
 
 
-def _make_node(plugin: Format | Quantizer, *, parent: PlanNode | None) -> PlanNode:
+def _make_node(plugin: Plugin, *, parent: PlanNode | None) -> PlanNode:
     step = set_options(plugin)
     reason = plugin.unavailable()
     if parent is not None and parent.unavailable:
@@ -150,20 +158,22 @@ def _make_node(plugin: Format | Quantizer, *, parent: PlanNode | None) -> PlanNo
         key=step.label if parent is None else f"{parent.key}/{step.label}",
         parent=None if parent is None else parent.key,
         step=step,
-        kind="quantize" if is_quantizer(plugin) else "convert",
-        source=plugin.source,
+        kind="quantize" if isinstance(plugin, Quantizer) else "convert",
+        source=plugin.sources[0] if parent is None else parent.target,
         target=plugin_target(plugin),
         unavailable=reason,
     )
 
 
-def _explain_order(plugin: Format | Quantizer, parent: PlanNode) -> str:
-    came = f"{plugin.name} reads {plugin.source}, but {parent.step.name} leaves {parent.target}"
+def _explain_order(plugin: Plugin, parent: PlanNode) -> str:
+    reads = " or ".join(plugin.sources)
+    came = f"{plugin.name} reads {reads}, but {parent.step.name} leaves {parent.target}"
     if plugin.name == ROOT_KEY:
         return f"{came}; remove it, every chain starts at {ROOT_KEY} already"
-    between = _path_between(parent.target, plugin.source)
+    paths = [path for source in plugin.sources if (path := _path_between(parent.target, source))]
+    between = min(paths, key=len, default=None)
     if between is None:
-        return f"{came}; no step leads from {parent.target} to {plugin.source}"
+        return f"{came}; no step leads from {parent.target} to {reads}"
     return f"{came}; insert {', '.join(between)} before it"
 
 
@@ -178,13 +188,13 @@ def _path_between(source: str, target: str) -> list[str] | None:
             return path
         for name, plugin in edges:
             reached = plugin_target(plugin)
-            if plugin.source == current and reached not in seen:
+            if current in plugin.sources and reached not in seen:
                 seen.add(reached)
                 queue.append((reached, [*path, name]))
     return None
 
 
-def _try_make(name: str) -> Format | Quantizer | None:
+def _try_make(name: str) -> Plugin | None:
     """Return a step with its defaults, or nothing where a broken third-party plugin cannot be imported."""
     try:
         return make_step(Step(name=name))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pt_core.artifacts.artifact import Artifact, Parity, Precision
 from pt_core.artifacts.integrity import replay_golden
-from pt_core.artifacts.plugin import Format, Predictor, Quantizer
+from pt_core.artifacts.plugin import Plugin, Predictor, Quantizer, Rewrite, StepData
 from pt_core.artifacts.registry import make_format, make_step
 from pt_core.artifacts.tensors import read_golden, write_golden
 from pt_core.building.requests import CheckRequest, CheckResult, Conversion, ConvertRequest
@@ -42,6 +42,8 @@ def convert(request: ConvertRequest) -> Conversion:
     if isinstance(plugin, Quantizer):
         _refuse_second(plugin, request.source)
         quantization = plugin.quantize(request.source, destination, _data_for(plugin, request))
+    elif isinstance(plugin, Rewrite):
+        plugin.rewrite(request.source, destination)
     else:
         plugin.convert(request.source, destination)
     files = [path for path in sorted(destination.rglob("*")) if path.is_file()]
@@ -85,20 +87,27 @@ def _refuse_second(plugin: Quantizer, source: Artifact) -> None:
             f"{plugin.name}: the source {source.chain} is quantized by {source.quantization.scheme} already, "
             "expected one that is not; quantize once"
         )
+    if source.precision != "fp32":
+        raise NothingQuantized(
+            f"{plugin.name}: the source {source.chain} is {source.precision}, expected fp32; quantize instead of casting"
+        )
 
 
-def plugin_calibrates(plugin: Format | Quantizer) -> bool:
+def plugin_calibrates(plugin: Plugin) -> bool:
     """Return whether a plugin reads the calibration split."""
-    return isinstance(plugin, Quantizer) and plugin.needs == "calibration"
+    return isinstance(plugin, Quantizer) and plugin.needs != "nothing"
 
 
-def _data_for(plugin: Quantizer, request: ConvertRequest) -> NDArray[np.float32] | None:
+def _data_for(plugin: Quantizer, request: ConvertRequest) -> StepData | None:
     if not plugin_calibrates(plugin):
         return None
     if request.dataset is None:
-        raise DataError(f"{plugin.name}: needs calibration samples and got no dataset")
+        raise DataError(f"{plugin.name}: needs {plugin.needs} samples and got no dataset")
     check_digest(request.dataset)
-    return np.array(load_split(request.dataset, "calibration").x)
+    return StepData(
+        calibration=load_split(request.dataset, "calibration"),
+        training=load_split(request.dataset, "train") if plugin.needs == "training" else None,
+    )
 
 
 def _samples(request: CheckRequest) -> NDArray[np.float32]:

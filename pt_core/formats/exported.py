@@ -18,7 +18,7 @@ class ExportedFormat(Record):
     """A torch.export program."""
 
     name: ClassVar[str] = "exported"
-    source: ClassVar[str] = "torch"
+    sources: ClassVar[tuple[str, ...]] = ("torch",)
     precision: ClassVar[Precision | None] = None
 
     def unavailable(self) -> str | None:

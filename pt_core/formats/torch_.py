@@ -22,7 +22,7 @@ class TorchFormat(Record):
     """Eager PyTorch."""
 
     name: ClassVar[str] = "torch"
-    source: ClassVar[str] = "checkpoint"
+    sources: ClassVar[tuple[str, ...]] = ("checkpoint",)
     precision: ClassVar[Precision | None] = None
 
     def unavailable(self) -> str | None:

@@ -23,7 +23,7 @@ class TorchScriptFormat(Record):
     """TorchScript, frozen."""
 
     name: ClassVar[str] = "torchscript"
-    source: ClassVar[str] = "torch"
+    sources: ClassVar[tuple[str, ...]] = ("torch",)
     precision: ClassVar[Precision | None] = None
 
     method: Literal["trace", "script"] = "trace"

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pt_core.artifacts.artifact import Artifact, Quantization
-from pt_core.artifacts.plugin import Needs
+from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.errors import NothingQuantized
 from pt_core.record import Record
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -21,7 +19,7 @@ class Int8Dynamic(Record):
     """PyTorch's dynamic quantization: only ``nn.Linear`` has INT8 kernels in it, convolutions stay FP32."""
 
     name: ClassVar[str] = "int8-dynamic"
-    source: ClassVar[str] = "torch"
+    sources: ClassVar[tuple[str, ...]] = ("torch",)
     target: ClassVar[str] = "torch"
     needs: ClassVar[Needs] = "nothing"
 
@@ -29,7 +27,7 @@ class Int8Dynamic(Record):
         """Return ``None``: torch is a dependency of the product, and asking it for its kernels would import it."""
         return None
 
-    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
+    def quantize(self, source: Artifact, destination: Path, data: StepData | None) -> Quantization:
         """Quantize every Linear layer of the network.
 
         Raises:

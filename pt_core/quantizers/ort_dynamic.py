@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pt_core.artifacts.artifact import Artifact, Quantization
-from pt_core.artifacts.plugin import Needs
+from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.formats.onnx_ import FILE, missing_packages
 from pt_core.quantizers.onnx_graph import describe_quantization
 from pt_core.record import Record
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 
 class OnnxInt8Dynamic(Record):
     """ONNX Runtime's dynamic quantization of matrix products and convolutions."""
 
     name: ClassVar[str] = "onnx-int8-dynamic"
-    source: ClassVar[str] = "onnx"
+    sources: ClassVar[tuple[str, ...]] = ("onnx",)
     target: ClassVar[str] = "onnx"
     needs: ClassVar[Needs] = "nothing"
 
@@ -32,7 +31,7 @@ class OnnxInt8Dynamic(Record):
         """Return which package is missing, if one is."""
         return missing_packages("onnx", "onnxruntime", "sympy")
 
-    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
+    def quantize(self, source: Artifact, destination: Path, data: StepData | None) -> Quantization:
         """Quantize the graph.
 
         Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pt_core.artifacts.artifact import Artifact, Quantization
-from pt_core.artifacts.plugin import Needs
+from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.errors import DataError
 from pt_core.formats.onnx_ import FILE, INPUT, missing_packages
 from pt_core.quantizers.onnx_graph import describe_quantization
@@ -23,7 +23,7 @@ class OnnxInt8Static(Record):
     """ONNX Runtime's static quantization."""
 
     name: ClassVar[str] = "onnx-int8-static"
-    source: ClassVar[str] = "onnx"
+    sources: ClassVar[tuple[str, ...]] = ("onnx",)
     target: ClassVar[str] = "onnx"
     needs: ClassVar[Needs] = "calibration"
 
@@ -39,8 +39,8 @@ class OnnxInt8Static(Record):
         """Return which package is missing, if one is."""
         return missing_packages("onnx", "onnxruntime", "sympy")
 
-    def quantize(self, source: Artifact, destination: Path, data: NDArray[np.float32] | None) -> Quantization:
-        """Quantize the graph with ranges observed on ``data``, (N, *input_shape) float32.
+    def quantize(self, source: Artifact, destination: Path, data: StepData | None) -> Quantization:
+        """Quantize the graph with ranges observed on the calibration split.
 
         Raises:
             DataError: there is no calibration sample.
@@ -50,7 +50,7 @@ class OnnxInt8Static(Record):
 
         from pt_core.quantizers.ort_prepare import prepare_graph, quiet_quantizer
 
-        if data is None or not len(data):
+        if data is None or not len(data.calibration.x):
             raise DataError(f"{self.name}: no calibration samples, expected at least one")
         methods = {
             "minmax": CalibrationMethod.MinMax,
@@ -61,7 +61,7 @@ class OnnxInt8Static(Record):
             quantize_static(
                 prepared,
                 destination / FILE,
-                _Reader(data),
+                _Reader(data.calibration.x),
                 quant_format=QuantFormat.QDQ,
                 per_channel=self.per_channel,
                 activation_type=QuantType.QUInt8,

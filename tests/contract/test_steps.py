@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pt_core.artifacts.artifact import GOLDEN, Artifact, Step, open_artifact
-from pt_core.artifacts.plugin import Format, Predictor, Quantizer
+from pt_core.artifacts.plugin import Format, Plugin, Predictor, Quantizer, Rewrite
 from pt_core.artifacts.registry import make_step, plugin_target, step_names
 from pt_core.artifacts.tensors import read_golden
 from pt_core.bundle import is_intact
@@ -17,12 +17,12 @@ from pt_core.errors import ConfigError, DataError, IntegrityError
 from pt_core.evaluation.parity import BATCH_SIZES
 from pt_core.inference.predictor import load_predictor
 
-CHAINS = {"torch": (), "onnx-int8-dynamic": ("onnx",), "onnx-int8-static": ("onnx",)}
-"""Steps that come before a step; a step that is not here reads the root."""
-
 
 def chain_to(name: str) -> tuple[str, ...]:
-    return () if name == "torch" else (*CHAINS.get(name, ()), name)
+    """Return the steps from the root to a step, by way of the first format it reads."""
+    if name == "torch":
+        return ()
+    return (*chain_to(make_step(Step(name=name)).sources[0]), name)
 
 
 @pytest.fixture(params=step_names())
@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def plugin(name: str) -> Format | Quantizer:
+def plugin(name: str) -> Plugin:
     plugin = make_step(Step(name=name))
     reason = plugin.unavailable()
     if reason:
@@ -54,10 +54,10 @@ def test_there_are_steps_to_try():
 
 
 def test_a_step_fits_its_protocol_and_reads_a_format_that_some_step_writes(name, plugin):
-    assert isinstance(plugin, Quantizer) != isinstance(plugin, Format)
+    assert sum(isinstance(plugin, kind) for kind in (Format, Rewrite, Quantizer)) == 1
     assert plugin.name == name
     written = {plugin_target(make_step(Step(name=other))) for other in step_names()}
-    assert plugin.source in written | {"checkpoint"}
+    assert set(plugin.sources) <= written | {"checkpoint"}
 
 
 def test_a_step_refuses_an_unknown_option_by_name(name):
@@ -143,7 +143,7 @@ def test_a_quantizer_says_what_became_int8(artifact, plugin, dataset):
     assert (found.weight_share == 1) == (not found.kept_layers)
     calibration = dataset.split("calibration")
     expected = (
-        (calibration.ids_sha256, calibration.num_samples) if plugin.needs == "calibration" else (None, None)
+        (calibration.ids_sha256, calibration.num_samples) if plugin.needs != "nothing" else (None, None)
     )
     assert (found.calibration_ids_sha256, found.num_calibration_samples) == expected
 

@@ -24,7 +24,7 @@ from pt_core.record import Record
 
 class AcmeFormat(Record):
     name: ClassVar[str] = "acme"
-    source: ClassVar[str] = "torch"
+    sources: ClassVar[tuple[str, ...]] = ("torch",)
     precision: ClassVar[None] = None
     level: int = 1
 

@@ -13,12 +13,12 @@ from torch import nn
 from pt_core.artifacts.artifact import GOLDEN, Artifact, ArtifactInfo, Step
 from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo
 from pt_core.artifacts.checkpoint_files import save_checkpoint
-from pt_core.artifacts.plugin import Format, Quantizer
+from pt_core.artifacts.plugin import Plugin, Quantizer, Rewrite, StepData
 from pt_core.artifacts.registry import plugin_target
 from pt_core.building.build import StepRequest, checkpoint_source, run_step
 from pt_core.bundle import MANIFEST, seal, staging
 from pt_core.data.config import DataConfig
-from pt_core.data.dataset import Dataset, load_split
+from pt_core.data.dataset import Dataset, Samples, load_split
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import describe_environment
@@ -208,18 +208,26 @@ class Builder:
         return run_step(request, timeout_s=240)
 
 
-def apply(plugin: Format | Quantizer, source: Artifact, parent: Path, data: object = None) -> Artifact:
+def apply(plugin: Plugin, source: Artifact, parent: Path, data: StepData | None = None) -> Artifact:
     """Return what a plugin writes from a source, unsealed, in a folder named after it."""
     destination = parent / f"made-{plugin.name}-{len(list(parent.iterdir()))}"
     destination.mkdir()
     quantization = None
     if isinstance(plugin, Quantizer):
         quantization = plugin.quantize(source, destination, data)
+    elif isinstance(plugin, Rewrite):
+        plugin.rewrite(source, destination)
     else:
         plugin.convert(source, destination)
     shutil.copyfile(Path(source.directory) / GOLDEN, destination / GOLDEN)
     changes = {"directory": str(destination), "format": plugin_target(plugin), "quantization": quantization}
     return source.model_copy(update=changes)
+
+
+def step_data(x: np.ndarray) -> StepData:
+    """Return samples as what a quantizer calibrates on; their labels are all 0."""
+    y = np.zeros(len(x), dtype=np.int64)
+    return StepData(calibration=Samples(x, y, np.arange(len(x))), training=None)
 
 
 class _Scaled(nn.Module):

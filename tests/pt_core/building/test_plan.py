@@ -81,7 +81,7 @@ def test_a_chain_that_cannot_go_back_says_so():
 )
 def test_quantizing_twice_is_refused_with_both_names(chain, step, names):
     assert problems(*variants(bad=chain)) == (
-        f"variants[0].steps[{step}] (bad): {names}, expected one quantizer; remove one",
+        f"variants[0].steps[{step}] (bad): {names}, expected one step that sets the precision; remove one",
     )
 
 

@@ -59,7 +59,7 @@ def test_dynamic_quantization_counts_its_linear_layers_and_names_what_it_kept(ro
 )
 def test_every_weight_of_a_graph_becomes_int8_and_the_logits_stay_near(graph, made, dataset, quantizer):
     data = np.array(load_split(dataset, "calibration").x[:50])
-    artifact = made(quantizer, graph, data)
+    artifact = made(quantizer, graph, tiny.step_data(data))
     assert artifact.quantization.weight_share == 1
     assert len(artifact.quantization.quantized_layers) == 6
     assert artifact.quantization.kept_layers == ()
@@ -73,7 +73,7 @@ def test_a_scale_per_channel_is_one_per_channel(graph, made, dataset):
     data = np.array(load_split(dataset, "calibration").x[:8])
     sizes = {}
     for per_channel in (True, False):
-        artifact = made(OnnxInt8Static(per_channel=per_channel), graph, data)
+        artifact = made(OnnxInt8Static(per_channel=per_channel), graph, tiny.step_data(data))
         tensors = onnx.load(Path(artifact.directory) / "model.onnx").graph.initializer
         sizes[per_channel] = sorted(int(np.prod(t.dims)) for t in tensors if t.name.endswith("weight_scale"))
     assert sizes == {True: [8, 8, 10, 16, 16, 128], False: [1] * 6}
@@ -83,7 +83,7 @@ def test_activation_ranges_come_from_the_calibration_samples(graph, made, datase
     data = np.array(load_split(dataset, "calibration").x[:8])
     scales = []
     for samples in (data, data * 0.25):
-        artifact = made(OnnxInt8Static(), graph, samples)
+        artifact = made(OnnxInt8Static(), graph, tiny.step_data(samples))
         tensors = onnx.load(Path(artifact.directory) / "model.onnx").graph.initializer
         scales.append({t.name: onnx.numpy_helper.to_array(t) for t in tensors if "logits_scale" in t.name})
     assert scales[0]
@@ -92,7 +92,7 @@ def test_activation_ranges_come_from_the_calibration_samples(graph, made, datase
 
 def test_calibration_on_no_samples_is_refused(graph, made):
     with pytest.raises(DataError, match="no calibration samples"):
-        made(OnnxInt8Static(), graph, np.zeros((0, 1, 8, 8), np.float32))
+        made(OnnxInt8Static(), graph, tiny.step_data(np.zeros((0, 1, 8, 8), np.float32)))
 
 
 def test_a_graph_without_int8_weights_is_not_called_quantized(graph):
