@@ -34,6 +34,10 @@ class RuntimeInfo(Record):
     """Execution provider or backend in use."""
     num_threads: int
     """Threads of one inference."""
+    num_nodes: int | None = None
+    """Nodes of the graph, or layers, as they are written in the artifact; ``None`` where nobody can count them."""
+    num_nodes_optimized: int | None = None
+    """How many of them are left to execute after fusion and graph optimisation."""
 
 
 @runtime_checkable
