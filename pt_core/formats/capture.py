@@ -1,4 +1,4 @@
-"""Capture the network of a "torch" artifact: example inputs of at least 2 samples, and a program of any batch."""
+"""Capture a network: example inputs of at least 2 samples, and a program of any batch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import warnings
 
 import numpy as np
 import torch
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.tensors import read_golden
 from pt_core.errors import StepFailed
+from pt_core.formats.exported import load_program
 from pt_core.formats.torch_ import load_module
 
 _MAX_EXAMPLES = 8
@@ -24,22 +26,34 @@ def example_inputs(source: Artifact) -> torch.Tensor:
 
 
 def export_program(source: Artifact) -> ExportedProgram:
-    """Return the network as a torch.export program that takes any batch.
+    """Return an artifact's network as a torch.export program that takes any batch.
+
+    Args:
+        source: of format "torch", captured here; or of format "exported", read as it is.
 
     Raises:
         StepFailed: the network's code fixes the batch, or holds what torch.export cannot capture.
     """
+    if source.format == "exported":
+        return load_program(source)
     if source.quantization is not None:
         raise StepFailed(
             f"{source.quantization.scheme}: torch.export cannot capture its packed INT8 layers; "
             "convert it to torchscript, or quantize after the conversion (onnx, onnx-int8-static)"
         )
+    return capture(load_module(source), example_inputs(source))
+
+
+def capture(network: nn.Module, examples: torch.Tensor) -> ExportedProgram:
+    """Return a module as a torch.export program with a dynamic batch, in the mode that the module is in.
+
+    Raises:
+        StepFailed: the module's code fixes the batch, or holds what torch.export cannot capture.
+    """
     with warnings.catch_warnings():
         # Raised inside torch by its own use of pytrees.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         try:
-            return torch.export.export(
-                load_module(source), (example_inputs(source),), dynamic_shapes=({0: Dim("batch")},)
-            )
+            return torch.export.export(network, (examples,), dynamic_shapes=({0: Dim("batch")},))
         except torch._dynamo.exc.UserError as error:
             raise StepFailed(f"torch.export refused the network: {str(error)[:1000]}") from error

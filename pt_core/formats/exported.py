@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.plugin import Predictor
 from pt_core.record import Record
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 FILE = "model.pt2"
 
@@ -27,24 +30,36 @@ class ExportedFormat(Record):
 
     def convert(self, source: Artifact, destination: Path) -> None:
         """Export the network and write the program."""
-        import torch
-
         from pt_core.formats.capture import export_program
 
-        program = export_program(source)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-            torch.export.save(program, destination / FILE)
+        save_program(export_program(source), destination)
 
     def load(self, artifact: Artifact, device: str) -> Predictor:
         """Load the program with pickled code refused."""
-        import torch
-
         from pt_core.inference.torch_predictor import TorchPredictor, check_device
 
         check_device(device)
-        # torch.export.load executes pickled code by two routes unless this is set when it runs.
-        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-        program = torch.export.load(Path(artifact.directory) / FILE)
-        module = program.module().to(device)
+        module = load_program(artifact).module().to(device)
         return TorchPredictor(module, spec=artifact.spec, provider="torch.export program", device=device)
+
+
+def load_program(artifact: Artifact) -> ExportedProgram:
+    """Return the program of an "exported" artifact, with pickled code refused."""
+    import torch
+
+    if artifact.quantization is not None:
+        # Registers the operators that PT2E's programs quantize by; without them the program is refused.
+        import torch.ao.quantization.fx._decomposed
+    # torch.export.load executes pickled code by two routes unless this is set when it runs.
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    return torch.export.load(Path(artifact.directory) / FILE)
+
+
+def save_program(program: ExportedProgram, destination: Path) -> None:
+    """Write a program as the payload of an "exported" artifact."""
+    import torch
+
+    with warnings.catch_warnings():
+        # Raised inside torch by its own use of pytrees.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        torch.export.save(program, destination / FILE)

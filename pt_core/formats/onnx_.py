@@ -26,7 +26,7 @@ class OnnxFormat(Record):
     """ONNX."""
 
     name: ClassVar[str] = "onnx"
-    sources: ClassVar[tuple[str, ...]] = ("torch",)
+    sources: ClassVar[tuple[str, ...]] = ("torch", "exported")
     precision: ClassVar[Precision | None] = None
 
     opset: int = Field(default=20, ge=18, le=23)
