@@ -32,6 +32,28 @@ class Step(Record):
         return f"{self.name}@{self.content_digest()[:6]}" if self.options else self.name
 
 
+class QuantizationTry(Record):
+    """One network that accuracy-aware quantization made and measured on the calibration split."""
+
+    kept_layers: tuple[str, ...]
+    """Layers that stayed in floating point on purpose, the most damaging first."""
+    accuracy: float = Field(ge=0, le=1)
+    """Share of calibration samples right, 0 to 1."""
+    accuracy_drop: float = Field(ge=-1, le=1)
+    """Accuracy of the floating point network on the same samples, less this one's."""
+    seconds: float = Field(ge=0)
+    """What it took to make and to measure."""
+
+
+class LayerDamage(Record):
+    """What one layer does to the logits when it alone is INT8."""
+
+    layer: str
+    """Name of the layer."""
+    damage: float = Field(ge=0)
+    """Noise over signal of the calibration logits, each row less its mean: 10^(-SQNR/10)."""
+
+
 class Quantization(Record):
     """What a quantizer really changed."""
 
@@ -47,25 +69,48 @@ class Quantization(Record):
     """Digest of the calibration sample ids, where calibration was needed."""
     num_calibration_samples: int | None = None
     """How many samples calibrated it."""
+    is_retrained: bool = False
+    """Whether the weights were trained on, so that the logits differ from the reference's by right."""
+    tries: tuple[QuantizationTry, ...] = ()
+    """What accuracy-aware quantization tried; empty where it was off."""
+    damage: tuple[LayerDamage, ...] = ()
+    """The layers by damage, the worst first; empty where they were not ranked."""
 
 
 class ParityPoint(Record):
-    """Agreement with the reference at one batch size."""
+    """Agreement with the reference on one batch."""
 
     batch_size: int
     """Samples in the batch."""
+    sample_shape: tuple[int, ...] | None = None
+    """Shape of one sample, where a declared dynamic axis has another size than in training."""
     max_abs_error: float
     """Largest absolute difference of a logit, as it is."""
     relative_error: float
     """The same of centred logits (each row less its mean), divided by the largest absolute centred reference logit."""
     cosine: float
     """Cosine of the two centred logit tensors, flattened."""
+    sqnr_db: float | None = None
+    """Power of the centred reference logits over that of their error, in decibels; undefined without an error."""
     top1_agreement: float
     """Share of samples with the same predicted class, 0 to 1."""
 
 
+class SettingParity(Record):
+    """Agreement with the reference under one of the settings that a runtime can execute the artifact with."""
+
+    setting: str
+    """The setting, e.g. ``graph_level=basic``."""
+    max_relative_error: float | None
+    """Largest relative error of the grid; undefined where no batch could be compared."""
+    holds: bool
+    """Whether every batch of the grid is within the tolerance."""
+    reason: str | None = None
+    """What is wrong, where it does not hold."""
+
+
 class Parity(Record):
-    """Proof that an artifact computes what its reference computes, at every batch size of a grid."""
+    """Proof that an artifact computes what its reference computes, on every batch of a grid."""
 
     precision: Precision
     """Precision that decided the tolerance."""
@@ -74,7 +119,11 @@ class Parity(Record):
     self_max_abs_error: float
     """The reference against itself on the same inputs; above zero means randomness."""
     points: tuple[ParityPoint, ...]
-    """One per batch size."""
+    """One per batch size, then one per size of each declared dynamic axis."""
+    settings: tuple[SettingParity, ...] = ()
+    """One per setting of its runtime, least optimised first; empty where there is nothing to set."""
+    pinned: str | None = None
+    """The setting that the points were measured under and that every later use has, where there are settings."""
 
 
 class ArtifactInfo(Record):

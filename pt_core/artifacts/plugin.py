@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 Needs = Literal["nothing", "calibration", "training"]
 
+EXPORT_BATCH = 8
+"""Samples of the example that converters trace or export with; parity compares at this size and at others."""
+
+INPUT_NAME, OUTPUT_NAME = "input", "logits"
+"""What the input and the output are called in every format that names them."""
+
 
 class StepData(NamedTuple):
     """The samples that a quantizer may read, memory-mapped; never the test split."""
@@ -34,6 +40,12 @@ class RuntimeInfo(Record):
     """Execution provider or backend in use."""
     num_threads: int
     """Threads of one inference."""
+    inputs: tuple[str, ...] = ()
+    """Names of its inputs, where the runtime names them."""
+    outputs: tuple[str, ...] = ()
+    """Names of its outputs, where the runtime names them."""
+    setting: str | None = None
+    """The setting it is pinned to, where the format has :class:`Settings`."""
     num_nodes: int | None = None
     """Nodes of the graph, or layers, as they are written in the artifact; ``None`` where nobody can count them."""
     num_nodes_optimized: int | None = None
@@ -82,6 +94,23 @@ class Format(Protocol):
 
     def load(self, artifact: Artifact, device: str) -> Predictor:
         """Load an artifact of this format whose bytes were checked."""
+        ...
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """A format whose runtime can execute one artifact in several ways; ``load`` uses the one that is pinned in it."""
+
+    def settings(self) -> tuple[str, ...]:
+        """Return every setting as "option=value", least optimised first; ``option`` is an option of the format."""
+        ...
+
+    def pinned_setting(self, artifact: Artifact) -> str:
+        """Return the setting that the artifact's bundle pins."""
+        ...
+
+    def load_with(self, artifact: Artifact, device: str, setting: str) -> Predictor:
+        """Load like :meth:`Format.load`, with another setting than the pinned one."""
         ...
 
 
