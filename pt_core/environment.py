@@ -20,6 +20,8 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
+    "nncf",
     "numpy",
     "scikit-learn",
     "safetensors",

@@ -24,9 +24,11 @@ BUILT_IN = {
     "torchscript": "pt_core.formats.torchscript:TorchScriptFormat",
     "exported": "pt_core.formats.exported:ExportedFormat",
     "onnx": "pt_core.formats.onnx_:OnnxFormat",
+    "openvino": "pt_core.formats.openvino_:OpenVinoFormat",
     "int8-dynamic": "pt_core.quantizers.int8_dynamic:Int8Dynamic",
     "onnx-int8-dynamic": "pt_core.quantizers.ort_dynamic:OnnxInt8Dynamic",
     "onnx-int8-static": "pt_core.quantizers.ort_static:OnnxInt8Static",
+    "openvino-int8": "pt_core.quantizers.openvino_int8:OpenVinoInt8",
 }
 """The steps that come with the product."""
 
