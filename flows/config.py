@@ -10,9 +10,12 @@ from pt_core.building.plan import Variant
 from pt_core.data.config import DataConfig
 from pt_core.decision.config import GateConfig
 from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig
+from pt_core.limits import Limits, total_memory_bytes
 from pt_core.modeling.spec import ModelConfig
 from pt_core.record import Record
 from pt_core.training.config import TrainConfig
+
+_MEMORY_SHARE = 0.9
 
 
 class LimitsConfig(Record):
@@ -20,8 +23,25 @@ class LimitsConfig(Record):
 
     train_timeout_s: float = Field(default=86_400, gt=0)
     """Seconds for the training."""
+    train_memory_gib: float | None = Field(default=None, gt=0)
+    """Memory for the training, in GiB; null is nine tenths of what this machine or its container has."""
     step_timeout_s: float = Field(default=900, gt=0)
     """Seconds for each conversion, quantization, evaluation or measurement."""
+    step_memory_gib: float | None = Field(default=None, gt=0)
+    """Memory for each of them, in GiB; null is nine tenths of what this machine or its container has."""
+
+    def for_training(self) -> Limits:
+        """Return the limits of the training."""
+        return Limits(timeout_s=self.train_timeout_s, max_memory_bytes=_bytes(self.train_memory_gib))
+
+    def for_step(self) -> Limits:
+        """Return the limits of every other step."""
+        return Limits(timeout_s=self.step_timeout_s, max_memory_bytes=_bytes(self.step_memory_gib))
+
+
+def _bytes(gib: float | None) -> int:
+    """Return a limit of memory in bytes; by default what leaves the machine room to record the failure."""
+    return max(1, int(gib * 2**30)) if gib is not None else int(_MEMORY_SHARE * total_memory_bytes())
 
 
 class PipelineConfig(Record):

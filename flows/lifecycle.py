@@ -85,11 +85,11 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
 def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint, Artifact]:
     """Prepare the samples, train, verify the checkpoint, and make the reference artifact from it."""
     settings = checked.settings
-    limit_s = settings.limits.step_timeout_s
-    dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limit_s)
-    checkpoint = run(train, train_request(settings, dataset, home), settings.limits.train_timeout_s)
-    run(verify, verify_request(checkpoint), limit_s)
-    return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limit_s)
+    limits = settings.limits.for_step()
+    dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
+    checkpoint = run(train, train_request(settings, dataset, home), settings.limits.for_training())
+    run(verify, verify_request(checkpoint), limits)
+    return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limits)
 
 
 def build_and_measure(
@@ -97,11 +97,11 @@ def build_and_measure(
 ) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant]:
     """Build, evaluate and time every variant; return them and the reference."""
     settings, plan = checked.settings, checked.plan
-    limit_s = settings.limits.step_timeout_s
+    limits = settings.limits.for_step()
     crafting = attack_request(settings, reference, dataset, home)
-    crafted = attack.submit(crafting, limit_s)
-    built = build_tree(plan, reference=reference, dataset=dataset, home=home, timeout_s=limit_s)
-    attacks = settle(attack, crafting, limit_s, crafted)
+    crafted = attack.submit(crafting, limits)
+    built = build_tree(plan, reference=reference, dataset=dataset, home=home, limits=limits)
+    attacks = settle(attack, crafting, limits, crafted)
     ends = {variant.node: built[variant.node] for variant in plan.variants}
     reports = evaluate_all(ends, attacks=attacks, dataset=dataset, config=settings, home=home)
     timings = time_all(ends, reports=reports, reference=reference, dataset=dataset, config=settings)

@@ -14,9 +14,10 @@ from pt_core.decision.result import MeasuredVariant, VariantState
 from pt_core.errors import PtCoreError, StepFailed, StepUnavailable
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
 from pt_core.evaluation.requests import Attacks, EfficiencyRequest, EvaluateRequest
+from pt_core.limits import Limits
 from tasks.caching import settle
 from tasks.convert import convert
-from tasks.efficiency import efficiency
+from tasks.efficiency import Timed, efficiency
 from tasks.evaluate import evaluate
 from tasks.quantize import quantize
 
@@ -26,7 +27,7 @@ Built = dict[str, Artifact | PtCoreError]
 _TASKS = {"convert": convert, "quantize": quantize}
 
 
-def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home, timeout_s: float) -> Built:
+def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home, limits: Limits) -> Built:
     """Run every step of the plan below the root; steps of one level run side by side."""
     built: Built = {plan.nodes[0].key: reference}
     for level in plan.levels()[1:]:
@@ -39,10 +40,10 @@ def build_tree(plan: Plan, *, reference: Artifact, dataset: Dataset, home: Home,
                 continue
             request = step_request(source, reference, node.step, dataset, home)
             task = _TASKS[node.kind]
-            submitted.append((node, task, request, task.submit(request, timeout_s)))
+            submitted.append((node, task, request, task.submit(request, limits)))
         for node, task, request, future in submitted:
             try:
-                built[node.key] = settle(task, request, timeout_s, future)
+                built[node.key] = settle(task, request, limits, future)
             except Exception as error:  # noqa: BLE001 - where a variant's failure becomes a recorded one
                 built[node.key] = as_recorded(error)
     return built
@@ -57,9 +58,7 @@ def _blocker(node: PlanNode, source: Artifact | PtCoreError) -> PtCoreError | No
     if node.unavailable:
         return StepUnavailable(node.unavailable)
     if isinstance(source, PtCoreError):
-        return type(source)(
-            f"{node.parent}, which it is built from: {source.message}", details=source.details
-        )
+        return source.with_message(f"{node.parent}, which it is built from: {source.message}")
     return None
 
 
@@ -72,7 +71,7 @@ def evaluate_all(
     home: Home,
 ) -> dict[str, EvaluationReport | PtCoreError]:
     """Evaluate every artifact on the same samples, side by side; keyed by artifact digest."""
-    timeout_s = config.limits.step_timeout_s
+    limits = config.limits.for_step()
     artifacts = {a.digest: a for a in built.values() if isinstance(a, Artifact)}
     requests = {
         digest: EvaluateRequest(
@@ -80,11 +79,11 @@ def evaluate_all(
         )
         for digest, artifact in artifacts.items()
     }
-    futures = {digest: evaluate.submit(request, timeout_s) for digest, request in requests.items()}
+    futures = {digest: evaluate.submit(request, limits) for digest, request in requests.items()}
     reports: dict[str, EvaluationReport | PtCoreError] = {}
     for digest, future in futures.items():
         try:
-            reports[digest] = settle(evaluate, requests[digest], timeout_s, future)
+            reports[digest] = settle(evaluate, requests[digest], limits, future)
         except Exception as error:  # noqa: BLE001 - where a variant's failure becomes a recorded one
             reports[digest] = as_recorded(error)
     return reports
@@ -97,7 +96,7 @@ def time_all(
     reference: Artifact,
     dataset: Dataset,
     config: PipelineConfig,
-) -> dict[str, EfficiencyReport | PtCoreError]:
+) -> Timed:
     """Time every artifact that could be evaluated, with nothing else running; keyed by artifact digest."""
     timed = {
         artifact.digest: artifact
@@ -109,13 +108,9 @@ def time_all(
         reference=reference, artifacts=others, dataset=dataset, config=config.efficiency
     )
     try:
-        measured = efficiency(request, config.limits.step_timeout_s)
+        return efficiency(request, config.limits.for_step())
     except Exception as error:  # noqa: BLE001 - where a failure to time becomes a recorded one
         return dict.fromkeys(timed, as_recorded(error))
-    found: dict[str, EfficiencyReport | PtCoreError] = dict.fromkeys(
-        timed, StepFailed("it broke the measurement of speed; the log of that task says how")
-    )
-    return found | {report.artifact_digest: report for report in measured}
 
 
 def measured_variants(

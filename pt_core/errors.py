@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, TypedDict
+from typing import ClassVar, Self, TypedDict
 
 MAX_DETAILS = 10
 """How many details a message shows; the rest is counted, so that a message stays bounded."""
@@ -28,6 +28,8 @@ class PtCoreError(Exception):
         super().__init__(message)
         self.message = message
         self.details = tuple(details)
+        self.output = ""
+        """The end of what the process that raised it printed, if it was an isolated one."""
 
     def __str__(self) -> str:
         """Return the sentence and at most ten details, one a line."""
@@ -35,6 +37,12 @@ class PtCoreError(Exception):
         hidden = len(self.details) - len(shown)
         more = [f"  ... and {hidden} more"] if hidden else []
         return "\n".join([self.message, *shown, *more])
+
+    def with_message(self, message: str) -> Self:
+        """Return the same failure under another sentence."""
+        other = type(self)(message, details=self.details)
+        other.output = self.output
+        return other
 
     def to_dict(self) -> ErrorDict:
         """Return the error as plain JSON."""
@@ -74,9 +82,19 @@ class StepUnavailable(PtCoreError):
 class StepFailed(PtCoreError):
     """A step crashed, timed out or raised; the details hold the end of its output."""
 
+    def __str__(self) -> str:
+        """Return the sentence and the last ten details: the end of an output says what happened."""
+        hidden = len(self.details) - MAX_DETAILS
+        earlier = [f"  ... {hidden} lines before"] if hidden > 0 else []
+        return "\n".join([self.message, *earlier, *(f"  {detail}" for detail in self.details[-MAX_DETAILS:])])
+
 
 class NothingQuantized(PtCoreError):
     """A quantizer changed no layer, so its artifact would be the source under another name."""
+
+
+class AccuracyNotReached(PtCoreError):
+    """No quantized network that was tried keeps to the accuracy asked for; the details list each try."""
 
 
 class ParityError(PtCoreError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -11,50 +10,48 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Literal, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from pt_core.child import (
+    CODE_PATH_VARIABLE,
+    PROGRESS_VARIABLE,
+    Progress,
+    call,
+    report_progress,
+    use_code_path,
+)
+from pt_core.disk import FULL, full_disk
 from pt_core.errors import PtCoreError, StepFailed, error_from_dict
+from pt_core.limits import Limits, exact_session_memory_bytes, gibibytes, session_memory_bytes
 from pt_core.record import Record
 
-CODE_PATH_VARIABLE = "PT_PIPELINE_CODE_PATH"
-"""Folders with the user's own modules, appended (never prepended) to a child's ``sys.path``."""
+__all__ = [
+    "CODE_PATH_VARIABLE",
+    "Progress",
+    "Runner",
+    "call",
+    "child_environment",
+    "isolated",
+    "over_memory",
+    "report_progress",
+    "run_isolated",
+    "stop_all",
+    "use_code_path",
+]
 
-_PROGRESS_VARIABLE = "PT_CORE_PROGRESS_FD"
 _TAIL_LINES = 30
 _TAIL_BYTES = 2**16
-_MAX_MESSAGE = 500
+_POLL_S = 0.1
+_MORE = "limits.step_{0} in the configuration allows more (limits.train_{0} for the training)"
 
 _children: set[subprocess.Popen[bytes]] = set()
 
 R = TypeVar("R", bound=Record)
-
-
-class Progress(Record):
-    """One step forward of long work in a child process."""
-
-    done: int
-    """Units finished so far."""
-    total: int
-    """Units in all."""
-    message: str = ""
-    """What a person reads beside the bar."""
-
-
-def report_progress(done: int, total: int, message: str = "") -> None:
-    """Tell the parent process how far the work is; does nothing when nobody listens."""
-    descriptor, _, listener_of = os.environ.get(_PROGRESS_VARIABLE, "").partition(":")
-    # A process that this one started inherits the variable but not the pipe: the number may be any file there.
-    if listener_of != str(os.getpid()):
-        return
-    line = Progress(done=done, total=total, message=message[:_MAX_MESSAGE]).to_json() + "\n"
-    # Progress nobody reads any more is no reason to fail the work.
-    with contextlib.suppress(OSError):
-        os.write(int(descriptor), line.encode())
 
 
 def run_isolated(
@@ -63,7 +60,9 @@ def run_isolated(
     *,
     reply: type[R],
     timeout_s: float,
+    max_memory_bytes: int | None = None,
     num_threads: int | None = None,
+    writes_to: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> R:
     """Run ``target`` ("module:function", a function from record to record) in a fresh process.
@@ -73,43 +72,76 @@ def run_isolated(
         request: sent as JSON; the child reads its type from the function's annotation.
         reply: the type of the function's result.
         timeout_s: seconds after which the child is killed.
+        max_memory_bytes: resident memory of the child and all it starts, above which they are killed; watched
+            ten times a second, since a limit of address space would stop torch, which reserves much and uses little.
         num_threads: cores the child may use for numerical work; ``None`` means all.
+        writes_to: the folder that the function writes into, so that its disk is named when it is full.
         on_progress: called in a thread of this process for each :func:`report_progress`.
 
     Raises:
-        PtCoreError: the typed error that the function raised.
-        StepFailed: the child crashed, was killed, ran out of time, or raised anything else.
+        PtCoreError: the typed error that the function raised; its ``output`` is the end of the child's output.
+        StepFailed: the child crashed, was killed, ran out of time, memory or disk, or raised anything else.
     """
-    with tempfile.TemporaryDirectory(prefix="pt-isolated-") as scratch:
-        folder = Path(scratch)
-        (folder / "request.json").write_text(request.to_json())
-        with (folder / "output.log").open("wb") as log:
-            returncode = _run_child(
-                [sys.executable, "-P", "-X", "faulthandler", "-m", "pt_core.isolation", target, scratch],
-                log=log,
-                environment=_child_environment(num_threads),
-                timeout_s=timeout_s,
-                on_progress=on_progress,
-            )
-        answer = folder / "reply.json"
-        tail = _tail(folder / "output.log")
-        if returncode is None:
-            raise StepFailed(f"{target}: no result after {timeout_s:g} s, killed", details=tail)
-        if not answer.exists():
-            raise StepFailed(f"{target}: {_describe_exit(returncode)}", details=tail)
-        content = json.loads(answer.read_text())
-        if "error" in content:
-            raise error_from_dict(content["error"])
-        try:
-            return reply.model_validate(content["reply"])
-        except ValidationError as error:
-            raise StepFailed(
-                f"{target}: replied no {reply.__name__}: {error}"[:2000], details=tail
-            ) from error
+    try:
+        with tempfile.TemporaryDirectory(prefix="pt-isolated-") as scratch:
+            folder = Path(scratch)
+            (folder / "request.json").write_text(request.to_json())
+            with (folder / "output.log").open("wb") as log:
+                ended = _run_child(
+                    [sys.executable, "-P", "-X", "faulthandler", "-m", "pt_core.child", target, scratch],
+                    log=log,
+                    environment={**os.environ, **child_environment(num_threads)},
+                    timeout_s=timeout_s,
+                    max_memory_bytes=max_memory_bytes,
+                    on_progress=on_progress,
+                )
+            return _read_answer(folder, target, ended, reply)
+    except StepFailed as error:
+        full = full_disk("\n".join([error.message, *error.details]), _written(writes_to))
+        if full is None:
+            raise
+        raise error.with_message(f"{error.message}: {full}") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StepFailed(f"{target}: {error}: {full_disk(str(error), _written(writes_to))}") from error
 
 
-def _child_environment(num_threads: int | None) -> dict[str, str]:
-    environment = {**os.environ, "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "PYTHONUNBUFFERED": "1"}
+class Runner(Protocol):
+    """Runs "module:function" on a request, in this process or in another."""
+
+    def __call__(self, target: str, request: Record, *, reply: type[R]) -> R:
+        """Return the function's reply."""
+        ...
+
+
+def isolated(
+    limits: Limits,
+    *,
+    writes_to: Path,
+    num_threads: int | None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Runner:
+    """Return :func:`run_isolated` with its limits set."""
+
+    def run(target: str, request: Record, *, reply: type[R]) -> R:
+        return run_isolated(
+            target,
+            request,
+            reply=reply,
+            timeout_s=limits.timeout_s,
+            max_memory_bytes=limits.max_memory_bytes,
+            num_threads=num_threads,
+            writes_to=writes_to,
+            on_progress=on_progress,
+        )
+
+    return run
+
+
+def child_environment(num_threads: int | None) -> dict[str, str]:
+    """Return what a child's environment has besides this process's."""
+    environment = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "PYTHONUNBUFFERED": "1"}
     if num_threads is not None:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environment[name] = str(num_threads)
@@ -122,9 +154,10 @@ def _run_child(
     log: IO[bytes],
     environment: Mapping[str, str],
     timeout_s: float,
+    max_memory_bytes: int | None,
     on_progress: Callable[[Progress], None] | None,
-) -> int | None:
-    """Return the exit code, or ``None`` when the child was killed at its time limit."""
+) -> int | str:
+    """Return the exit code, or why the child was killed."""
     read_end, write_end = os.pipe()
     # The child leads its own session, so that killing its group takes grandchildren (compilers) too,
     # and its stdin is a pipe that we hold open: when we die, even by SIGKILL, it sees the end and exits.
@@ -133,7 +166,7 @@ def _run_child(
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**environment, _PROGRESS_VARIABLE: str(write_end)},
+        env={**environment, PROGRESS_VARIABLE: str(write_end)},
         pass_fds=(write_end,),
         start_new_session=True,
     )
@@ -142,13 +175,37 @@ def _run_child(
     listener = threading.Thread(target=_listen, args=(read_end, on_progress), daemon=True)
     listener.start()
     try:
-        return child.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
+        return _wait(child, timeout_s, max_memory_bytes)
     finally:
         _children.discard(child)
         _kill_group(child)
         listener.join(timeout=5)
+
+
+def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: int | None) -> int | str:
+    """Return the exit code of a child, or which limit it is over."""
+    deadline = time.monotonic() + timeout_s
+    known: dict[int, bool] = {}
+    while True:
+        left_s = deadline - time.monotonic()
+        try:
+            return child.wait(timeout=max(left_s if max_memory_bytes is None else min(left_s, _POLL_S), 0))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= deadline:
+                return f"no result after {timeout_s:g} s, killed; {_MORE.format('timeout_s')}"
+        taken = over_memory(child.pid, max_memory_bytes, known) if max_memory_bytes else None
+        if taken and max_memory_bytes:
+            limit = gibibytes(max_memory_bytes)
+            return f"took {gibibytes(taken)} of memory, the limit is {limit}, killed; {_MORE.format('memory_gib')}"
+
+
+def over_memory(leader: int, limit: int, known: dict[int, bool]) -> int | None:
+    """Return what a session takes if that is above a limit; ``known`` is kept from call to call."""
+    # The sum counts what forked processes share once for each: only when it is too high is it worth being exact.
+    if (session_memory_bytes(leader, known) or 0) <= limit:
+        return None
+    taken = exact_session_memory_bytes(known)
+    return taken if taken > limit else None
 
 
 def stop_all() -> None:
@@ -176,6 +233,33 @@ def _listen(descriptor: int, on_progress: Callable[[Progress], None] | None) -> 
                 on_progress(Progress.from_json(line))
 
 
+def _read_answer(folder: Path, target: str, ended: int | str, reply: type[R]) -> R:
+    output = _tail(folder / "output.log")
+    try:
+        return _parse_answer(folder / "reply.json", target, ended, reply, output.splitlines()[-_TAIL_LINES:])
+    except PtCoreError as error:
+        error.output = output
+        raise
+
+
+def _parse_answer(answer: Path, target: str, ended: int | str, reply: type[R], tail: list[str]) -> R:
+    if isinstance(ended, str):
+        raise StepFailed(f"{target}: {ended}", details=tail)
+    if not answer.exists():
+        raise StepFailed(f"{target}: {_describe_exit(ended)}", details=tail)
+    content = json.loads(answer.read_text())
+    if "error" in content:
+        raise error_from_dict(content["error"])
+    try:
+        return reply.model_validate(content["reply"])
+    except ValidationError as error:
+        raise StepFailed(f"{target}: replied no {reply.__name__}: {error}"[:2000], details=tail) from error
+
+
+def _written(folder: Path | None) -> list[Path]:
+    return [Path(tempfile.gettempdir()), *([folder] if folder else [])]
+
+
 def _describe_exit(returncode: int) -> str:
     if returncode < 0:
         known = {member.value: member.name for member in signal.Signals}
@@ -184,66 +268,7 @@ def _describe_exit(returncode: int) -> str:
     return f"the process exited with code {returncode} and no result"
 
 
-def _tail(log: Path) -> list[str]:
+def _tail(log: Path) -> str:
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        return stream.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
-
-
-def _main(target: str, scratch: str) -> int:
-    """Entry point of the child process."""
-    watcher = _start_watcher()
-    if _PROGRESS_VARIABLE in os.environ:
-        os.environ[_PROGRESS_VARIABLE] += f":{os.getpid()}"
-    folder = Path(scratch)
-    answer: dict[Literal["reply", "error"], object]
-    try:
-        result = _call(target, (folder / "request.json").read_text())
-        answer = {"reply": result.model_dump(mode="json")}
-    except PtCoreError as error:
-        answer = {"error": error.to_dict()}
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where any failure becomes a recorded one
-        traceback.print_exc()
-        tail = traceback.format_exc().splitlines()[-_TAIL_LINES:]
-        failure = StepFailed(f"{target}: {type(error).__name__}: {error}"[:2000], details=tail)
-        answer = {"error": failure.to_dict()}
-    partial = folder / "reply.partial"
-    partial.write_text(json.dumps(answer))
-    partial.rename(folder / "reply.json")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Reaped here, because process 1 of a container may reap nobody.
-    os.kill(watcher, signal.SIGKILL)
-    os.waitpid(watcher, 0)
-    # Native thread pools of the runtimes may hang in their destructors; the reply is already on disk.
-    os._exit(0)
-
-
-def _call(target: str, request: str) -> Record:
-    sys.path.extend(filter(None, os.environ.get(CODE_PATH_VARIABLE, "").split(os.pathsep)))
-    module_name, _, function_name = target.partition(":")
-    function = getattr(importlib.import_module(module_name), function_name)
-    request_type = importlib.import_module("typing").get_type_hints(function)["request"]
-    result = function(request_type.model_validate_json(request))
-    assert isinstance(result, Record)
-    return result
-
-
-def _start_watcher() -> int:
-    """Fork a watcher that kills this process and all it started when the parent is gone; return its id.
-
-    A process, because a thread would not run while native code holds the interpreter's lock.
-    """
-    watcher = os.fork()
-    if watcher == 0:
-        while os.read(0, 1):
-            pass
-        os.killpg(0, signal.SIGKILL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return watcher
-
-
-if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:]))
+        return stream.read().decode(errors="replace")

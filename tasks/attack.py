@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 
+from pt_core.building.failure import run_recorded
 from pt_core.evaluation.requests import AttackRequest, Attacks
-from pt_core.isolation import run_isolated
+from pt_core.limits import Limits
 from tasks.caching import cache_key
 from tasks.progress import shown
 
@@ -17,9 +20,15 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def attack(request: AttackRequest, timeout_s: float) -> Attacks:
+def attack(request: AttackRequest, limits: Limits) -> Attacks:
     """Craft FGSM and noise on the test split."""
     with shown():
-        return run_isolated(
-            "pt_core.evaluation.attacks:craft", request, reply=Attacks, timeout_s=timeout_s, num_threads=1
+        return run_recorded(
+            "pt_core.evaluation.attacks:craft",
+            request,
+            name="attack",
+            reply=Attacks,
+            store=Path(request.store),
+            limits=limits,
+            num_threads=1,
         )

@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, runtime_identity
+from pt_core.limits import Limits
 from pt_core.record import Record
 from tasks.progress import show_cached
 
@@ -58,7 +59,7 @@ def intact(record: Record) -> bool:
     return not isinstance(record, Bundle) or is_intact(Path(record.directory), record.digest)
 
 
-def settle(task: Task[..., R], request: Record, timeout_s: float, future: PrefectFuture[R]) -> R:
+def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectFuture[R]) -> R:
     """Wait for a task and return its record; if it came from the cache and its bytes are damaged, rebuild it.
 
     Raises:
@@ -70,14 +71,14 @@ def settle(task: Task[..., R], request: Record, timeout_s: float, future: Prefec
             show_cached(str(task.task_run_name).format(request=request))
         return record
     logger.warning("%s: the cached bytes are gone or damaged, building again", task.name)
-    rebuilt: R = task.with_options(refresh_cache=True).submit(request, timeout_s).result()
+    rebuilt: R = task.with_options(refresh_cache=True).submit(request, limits).result()
     return rebuilt
 
 
-def run(task: Task[..., R], request: Record, timeout_s: float) -> R:
+def run(task: Task[..., R], request: Record, limits: Limits) -> R:
     """Submit one cached task, wait for it, and return its record with its bytes checked.
 
     Raises:
         PtCoreError: what the task raised.
     """
-    return settle(task, request, timeout_s, task.submit(request, timeout_s))
+    return settle(task, request, limits, task.submit(request, limits))

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from pt_core.building.failure import run_recorded
 from pt_core.errors import PtCoreError
 from pt_core.evaluation.report import EfficiencyReport
 from pt_core.evaluation.requests import EfficiencyReports, EfficiencyRequest
-from pt_core.isolation import run_isolated
+from pt_core.limits import Limits
 from tasks.progress import shown
 
-logger = logging.getLogger(__name__)
+Timed = dict[str, EfficiencyReport | PtCoreError]
+"""What timing each artifact came to, by the artifact's digest."""
 
 
 @task(name="efficiency", task_run_name="measure speed", cache_policy=NO_CACHE)
-def efficiency(request: EfficiencyRequest, timeout_s: float) -> tuple[EfficiencyReport, ...]:
-    """Time all artifacts interleaved in one process; if one of them breaks it, each alone with the reference."""
+def efficiency(request: EfficiencyRequest, limits: Limits) -> Timed:
+    """Time all artifacts interleaved in one process; if one of them breaks it, each alone with the reference.
+
+    Raises:
+        PtCoreError: not even the reference can be timed.
+    """
     with shown() as on_progress:
 
-        def measure(part: EfficiencyRequest) -> tuple[EfficiencyReport, ...]:
-            return run_isolated(
+        def measure(part: EfficiencyRequest) -> Timed:
+            found = run_recorded(
                 "pt_core.evaluation.efficiency:measure",
                 part,
+                name="efficiency",
                 reply=EfficiencyReports,
-                timeout_s=timeout_s,
+                store=Path(part.reference.directory).parent,
+                limits=limits,
                 num_threads=request.config.num_threads,
                 on_progress=on_progress,
-            ).reports
+            )
+            return {report.artifact_digest: report for report in found.reports}
 
         try:
             return measure(request)
@@ -40,17 +49,11 @@ def efficiency(request: EfficiencyRequest, timeout_s: float) -> tuple[Efficiency
             return _one_by_one(request, measure)
 
 
-def _one_by_one(
-    request: EfficiencyRequest, measure: Callable[[EfficiencyRequest], tuple[EfficiencyReport, ...]]
-) -> tuple[EfficiencyReport, ...]:
-    found = {
-        report.artifact_digest: report for report in measure(request.model_copy(update={"artifacts": ()}))
-    }
+def _one_by_one(request: EfficiencyRequest, measure: Callable[[EfficiencyRequest], Timed]) -> Timed:
+    timed = measure(request.model_copy(update={"artifacts": ()}))
     for artifact in request.artifacts:
         try:
-            reports = measure(request.model_copy(update={"artifacts": (artifact,)}))
+            timed = measure(request.model_copy(update={"artifacts": (artifact,)})) | timed
         except PtCoreError as error:
-            logger.warning("%s cannot be timed: %s", artifact.directory, error)
-            continue
-        found |= {report.artifact_digest: report for report in reports[1:]}
-    return tuple(found.values())
+            timed[artifact.digest] = error
+    return timed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 
+from pt_core.building.failure import run_recorded
 from pt_core.evaluation.report import EvaluationReport
 from pt_core.evaluation.requests import EvaluateRequest
-from pt_core.isolation import run_isolated
+from pt_core.limits import Limits
 from tasks.caching import cache_key
 from tasks.progress import shown
 
@@ -18,13 +21,15 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def evaluate(request: EvaluateRequest, timeout_s: float) -> EvaluationReport:
+def evaluate(request: EvaluateRequest, limits: Limits) -> EvaluationReport:
     """Score clean and perturbed test samples."""
     with shown():
-        return run_isolated(
+        return run_recorded(
             "pt_core.evaluation.evaluate:evaluate",
             request,
+            name="evaluate",
             reply=EvaluationReport,
-            timeout_s=timeout_s,
+            store=Path(request.store),
+            limits=limits,
             num_threads=1,
         )

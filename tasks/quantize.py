@@ -6,6 +6,7 @@ from prefect import task
 
 from pt_core.artifacts.artifact import Artifact
 from pt_core.building.build import StepRequest, run_step
+from pt_core.limits import Limits
 from tasks.caching import cache_key
 from tasks.progress import shown
 
@@ -17,7 +18,7 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def quantize(request: StepRequest, timeout_s: float) -> Artifact:
+def quantize(request: StepRequest, limits: Limits) -> Artifact:
     """Quantize, reload in a fresh process, and compare with the reference at every batch size."""
     with shown():
-        return run_step(request, timeout_s=timeout_s)
+        return run_step(request, limits=limits)

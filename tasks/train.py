@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 
 from pt_core.artifacts.checkpoint import Checkpoint
-from pt_core.isolation import run_isolated
+from pt_core.building.failure import run_recorded
+from pt_core.limits import Limits
 from pt_core.training.requests import TrainRequest
 from tasks.caching import cache_key
 from tasks.progress import shown
@@ -18,13 +21,15 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def train(request: TrainRequest, timeout_s: float) -> Checkpoint:
+def train(request: TrainRequest, limits: Limits) -> Checkpoint:
     """Train the network in a process of its own."""
     with shown() as on_progress:
-        return run_isolated(
+        return run_recorded(
             "pt_core.training.fit:train",
             request,
+            name="train",
             reply=Checkpoint,
-            timeout_s=timeout_s,
+            store=Path(request.store),
+            limits=limits,
             on_progress=on_progress,
         )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 
 from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.building.failure import run_recorded
 from pt_core.inference.requests import VerifyRequest
-from pt_core.isolation import run_isolated
+from pt_core.limits import Limits
 from tasks.caching import cache_key
 from tasks.progress import shown
 
@@ -18,13 +21,15 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def verify(request: VerifyRequest, timeout_s: float) -> IntegrityReport:
+def verify(request: VerifyRequest, limits: Limits) -> IntegrityReport:
     """Check digests, load safely, check finiteness and shapes, replay the golden outputs."""
     with shown():
-        return run_isolated(
+        return run_recorded(
             "pt_core.inference.verify:verify",
             request,
+            name="verify",
             reply=IntegrityReport,
-            timeout_s=timeout_s,
+            store=Path(request.directory).parent,
+            limits=limits,
             num_threads=1,
         )

@@ -8,6 +8,7 @@ from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Step
 from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint
 from pt_core.artifacts.plugin import Plugin
 from pt_core.artifacts.registry import make_step, plugin_precision, plugin_target
+from pt_core.building.failure import recorded
 from pt_core.building.requests import (
     CheckRequest,
     CheckResult,
@@ -18,9 +19,16 @@ from pt_core.building.requests import (
 from pt_core.bundle import seal, staging
 from pt_core.environment import describe_environment
 from pt_core.errors import PlanError
-from pt_core.isolation import run_isolated
+from pt_core.isolation import Runner, isolated
+from pt_core.limits import Limits
 
-__all__ = ["StepRequest", "checkpoint_source", "run_step"]
+__all__ = ["StepRequest", "build_step", "checkpoint_source", "run_step"]
+
+STEP_TARGET = "pt_core.building.build:build_step"
+"""What a failed step is recorded under, since neither half can run without the other."""
+
+NUM_THREADS = 1
+"""Cores of each half: steps run side by side."""
 
 ROOT = Step(name="torch")
 """The step that every chain starts with: the checkpoint as an artifact, the reference of all others."""
@@ -49,12 +57,12 @@ def checkpoint_source(checkpoint: Checkpoint) -> Artifact:
     )
 
 
-def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
+def run_step(request: StepRequest, *, limits: Limits) -> Artifact:
     """Run a step in a fresh process, check its result in another, and publish it; on failure nothing is published.
 
     Args:
         request: the step and what it reads.
-        timeout_s: seconds that converting, and then checking, may each take.
+        limits: what converting, and then checking, may each take.
 
     Raises:
         PlanError: the step does not read the source's format.
@@ -62,8 +70,16 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
         StepUnavailable: this machine lacks what the step needs.
         NothingQuantized: a quantizer changed no layer.
         ParityError: the result does not compute what the reference computes.
-        StepFailed: the step crashed, timed out or raised anything else.
+        StepFailed: the step crashed, was over a limit or raised anything else. As with the other failures, the
+            message names a script in the store's ``failures`` that runs the step alone.
     """
+    name, store = request.step.name, Path(request.store)
+    with recorded(name, STEP_TARGET, request, store=store, limits=limits, num_threads=NUM_THREADS):
+        return build_step(request, isolated(limits, writes_to=store, num_threads=NUM_THREADS))
+
+
+def build_step(request: StepRequest, run: Runner) -> Artifact:
+    """Write the payload, reload and compare it, and publish the whole; ``run`` runs the two halves."""
     plugin = make_step(request.step)
     if request.source.format not in plugin.sources:
         raise PlanError(
@@ -72,7 +88,7 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
     if (request.reference is None) != (request.source.format == "checkpoint"):
         raise PlanError(f"{plugin.name}: every step but the root needs a reference, and the root has none")
     with staging(Path(request.store)) as folder:
-        conversion = run_isolated(
+        conversion = run(
             "pt_core.building.worker:convert",
             ConvertRequest(
                 source=request.source,
@@ -81,11 +97,9 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
                 destination=str(folder),
             ),
             reply=Conversion,
-            timeout_s=timeout_s,
-            num_threads=1,
         )
         info = _describe(request, plugin, conversion)
-        result = run_isolated(
+        result = run(
             "pt_core.building.worker:check",
             CheckRequest(
                 staged=_staged(info, folder),
@@ -94,8 +108,6 @@ def run_step(request: StepRequest, *, timeout_s: float) -> Artifact:
                 dataset=request.dataset,
             ),
             reply=CheckResult,
-            timeout_s=timeout_s,
-            num_threads=1,
         )
         info = info.model_copy(update={"parity": result.parity})
         bundle = seal(folder, name=plugin.name, kind="artifact", info=info)

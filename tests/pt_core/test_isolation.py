@@ -85,7 +85,7 @@ def test_a_typed_error_arrives_as_itself_with_its_details() -> None:
         ("leave_politely", 5, "SystemExit: 5", "in leave_politely"),
         ("exhaust_memory", 0, "MemoryError", "in exhaust_memory"),
         ("reply_something_else", 0, "replied no Word", ""),
-        ("reply_no_record", 0, "AssertionError", "in _call"),
+        ("reply_no_record", 0, "AssertionError", "in call"),
     ],
 )
 def test_every_way_to_die_is_a_failure_with_the_end_of_the_output(

@@ -22,6 +22,7 @@ from pt_core.data.dataset import Dataset, Samples, load_split
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import describe_environment
+from pt_core.limits import Limits
 from pt_core.modeling.network import build_network
 from pt_core.modeling.spec import ModelSpec
 
@@ -205,7 +206,7 @@ class Builder:
             dataset=self.dataset,
             store=str(self.store),
         )
-        return run_step(request, timeout_s=240)
+        return run_step(request, limits=Limits(timeout_s=240))
 
 
 def apply(plugin: Plugin, source: Artifact, parent: Path, data: StepData | None = None) -> Artifact:

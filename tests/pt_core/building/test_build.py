@@ -11,13 +11,15 @@ import pytest
 
 from pt_core.artifacts.artifact import Step
 from pt_core.building.build import StepRequest, run_step
+from pt_core.building.failure import FAILURES
 from pt_core.data.dataset import load_split
 from pt_core.errors import PlanError, StepFailed
 from pt_core.inference.predictor import load_predictor
+from pt_core.limits import Limits
 
 
 def published(builder) -> set[str]:
-    return {path.name for path in Path(builder.store).iterdir()}
+    return {path.name for path in Path(builder.store).iterdir() if path.name != FAILURES}
 
 
 def refused(builder, source, step: str, error: type[Exception], match: str) -> None:
@@ -59,7 +61,7 @@ def test_a_step_in_the_wrong_place_is_refused_before_a_process_starts(builder, t
         store=str(tmp_path),
     )
     with pytest.raises(PlanError, match="reads onnx, the source is torch"):
-        run_step(request, timeout_s=0.001)
+        run_step(request, limits=Limits(timeout_s=0.001))
 
 
 def test_a_step_that_takes_too_long_is_killed_and_leaves_nothing(builder):
@@ -72,7 +74,7 @@ def test_a_step_that_takes_too_long_is_killed_and_leaves_nothing(builder):
         store=str(builder.store),
     )
     with pytest.raises(StepFailed, match="no result after"):
-        run_step(request, timeout_s=0.2)
+        run_step(request, limits=Limits(timeout_s=0.2))
     assert published(builder) == before
 
 
