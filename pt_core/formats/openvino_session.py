@@ -65,6 +65,8 @@ class OpenVinoPredictor:
             runtime=f"openvino {openvino.__version__.partition('-')[0]}",
             provider=f"{DEVICE} ({', '.join(f'{count} {name}' for name, count in layers.items()) or 'no layer'})",
             num_threads=self._compiled.get_property("INFERENCE_NUM_THREADS"),
+            inputs=tuple(port.get_any_name() for port in self._compiled.inputs),
+            outputs=tuple(port.get_any_name() for port in self._compiled.outputs),
             num_nodes=self._num_nodes,
             num_nodes_optimized=sum(kind not in _NOT_EXECUTED for kind, _ in _compiled_nodes(self._compiled)),
         )
