@@ -11,6 +11,9 @@ from pathlib import Path
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Codes of an ``OSError`` that say there is no room left."""
 
+_WORDS = (*map(os.strerror, FULL), "Not enough free space to write")
+"""What the system says, and what numpy says when the system refuses it a large file at once."""
+
 _FEW_BYTES = 2**20
 
 
@@ -18,7 +21,7 @@ def full_disk(text: str, folders: Iterable[Path]) -> str | None:
     """Return a sentence that says which disk is full, or ``None`` if none is.
 
     Native writers keep the system's words for themselves: ``torch.save`` says "unexpected pos 704 vs
-    598", ``numpy`` "2000000 requested and 262112 written", ``torch.jit.save`` aborts the process. So
+    598", ``torch.jit.save`` aborts the process. So
     hardly any bytes being left where the failed process wrote counts as much as the system's words.
 
     Args:
@@ -26,7 +29,7 @@ def full_disk(text: str, folders: Iterable[Path]) -> str | None:
         folders: where it wrote.
     """
     free = {folder: shutil.disk_usage(_existing(folder)).free for folder in folders}
-    is_said = any(os.strerror(code) in text for code in FULL)
+    is_said = any(words in text for words in _WORDS)
     if not is_said and not any(left < _FEW_BYTES for left in free.values()):
         return None
     places = ", ".join(
