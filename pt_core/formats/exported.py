@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pt_core.artifacts.artifact import Artifact, Precision
+from pt_core.artifacts.layers import Opening
 from pt_core.artifacts.plugin import Predictor
 from pt_core.record import Record
 
@@ -41,6 +43,12 @@ class ExportedFormat(Record):
         check_device(device)
         module = load_program(artifact).module().to(device)
         return TorchPredictor(module, spec=artifact.spec, provider="torch.export program", device=device)
+
+    def open_layers(self, artifact: Artifact, ancestors: tuple[Artifact, ...]) -> tuple[Opening, ...]:
+        """Open the program node by node."""
+        from pt_core.formats.taps.exported import program_layers
+
+        return (Opening(artifact.chain, partial(program_layers, load_program(artifact))),)
 
 
 def load_program(artifact: Artifact) -> ExportedProgram:

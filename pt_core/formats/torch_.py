@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.checkpoint import WEIGHTS
+from pt_core.artifacts.layers import Opening
 from pt_core.artifacts.plugin import Predictor
 from pt_core.record import Record
 
@@ -41,6 +43,12 @@ class TorchFormat(Record):
         network = load_module(artifact).to(device)
         provider = "eager" if artifact.quantization is None else "eager INT8"
         return TorchPredictor(network, spec=artifact.spec, provider=provider, device=device)
+
+    def open_layers(self, artifact: Artifact, ancestors: tuple[Artifact, ...]) -> tuple[Opening, ...]:
+        """Open the network module by module."""
+        from pt_core.formats.taps.torch_ import eager_layers
+
+        return (Opening(artifact.chain, partial(eager_layers, load_module(artifact))),)
 
 
 def load_module(artifact: Artifact) -> nn.Module:

@@ -1,0 +1,166 @@
+"""Find where two artifacts of one network part: the first layer over tolerance along the chain, the worst layers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pt_core.artifacts.artifact import Artifact, Precision
+from pt_core.artifacts.layers import Layer
+from pt_core.artifacts.tensors import read_golden
+from pt_core.bundle import check_digest
+from pt_core.data.dataset import load_split
+from pt_core.errors import PtCoreError
+from pt_core.evaluation.difference import (
+    Divergence,
+    DivergeRequest,
+    LayerDifference,
+    LinkDifference,
+    LinkState,
+    explain,
+)
+from pt_core.evaluation.layer_errors import LayerErrors, worst_first
+from pt_core.evaluation.parity_metrics import TOLERANCES
+from pt_core.evaluation.stages import ANOTHER_RUNTIME, Stage, stages_between
+
+BATCH_SIZES = (4, 1, 7)
+"""Tried in turn until something differs: a batch that was baked in shows at some sizes only."""
+MAX_RANKED = 20
+"""How many layers are listed."""
+
+_CHUNKS = 4
+_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, PtCoreError)
+
+
+def diverge(request: DivergeRequest) -> Divergence:
+    """Return where two artifacts part, on the samples that they differ on most where those are known.
+
+    Raises:
+        IntegrityError: the bytes of an artifact are not those that its record names.
+    """
+    check_digest(request.a)
+    if not request.is_staged:
+        check_digest(request.b)
+    return find_divergence(request.a, request.b, _samples(request))
+
+
+def find_divergence(a: Artifact, b: Artifact, samples: NDArray[np.float32]) -> Divergence:
+    """Return where two artifacts part on these samples, (N, *input_shape) float32."""
+    with tempfile.TemporaryDirectory() as scratch:
+        stages, a_label, b_label = stages_between(a, b, Path(scratch))
+        for size in BATCH_SIZES:
+            found = _compare(stages, (a_label, b_label), _batches(samples, size), _precision(a, b))
+            if not found.agrees:
+                return found
+    return found
+
+
+class _Comparison:
+    """One link, or the two ends: what is compared with what, and how it went."""
+
+    def __init__(self, source: str, target: Stage, precision: Precision) -> None:
+        self.source = source
+        self.target = target
+        self.precision = precision
+        self.errors = LayerErrors(TOLERANCES[precision])
+        self.failure: str | None = None
+
+    def describe(self) -> LinkDifference:
+        differences = self.errors.differences()
+        first = next((one for one in differences if not one.within), None)
+        return LinkDifference(
+            source=self.source,
+            target=self.target.label,
+            state=self._state(first),
+            precision=self.precision,
+            max_relative_error=TOLERANCES[self.precision].max_relative_error,
+            num_layers=len(differences),
+            first=first,
+            note=self.failure or self.target.note,
+        )
+
+    def _state(self, first: LayerDifference | None) -> LinkState:
+        if self.target.opening is None:
+            return "cannot be compared"
+        if first is not None or self.failure:
+            return "differs"
+        return "cannot be opened" if self.target.note else "agrees"
+
+
+def _compare(
+    stages: Sequence[Stage],
+    ends: tuple[str, str],
+    batches: Sequence[NDArray[np.float32]],
+    precision: Precision,
+) -> Divergence:
+    by_label = {stage.label: stage for stage in stages}
+    links = [_Comparison(s.base, s, s.precision) for s in stages if s.base is not None]
+    whole = _Comparison(ends[0], by_label[ends[1]], precision)
+    for batch in batches:
+        _add_batch(stages, [*links, whole], batch)
+    chain = tuple(link.describe() for link in links)
+    link = next((link for link in chain if link.state == "differs"), None)
+    between = whole.describe()
+    first = link.first if link else between.first
+    a, b = (by_label[label].artifact.chain for label in ends)
+    return Divergence(
+        a=a,
+        b=b,
+        num_samples=sum(len(batch) for batch in batches),
+        batch_size=len(batches[0]),
+        precision=precision,
+        max_relative_error=between.max_relative_error,
+        agrees=link is None and between.state != "differs",
+        first=first,
+        link=link,
+        ranked=worst_first(whole.errors.differences(), MAX_RANKED),
+        chain=chain,
+        sentence=explain(first, link, between.max_relative_error),
+    )
+
+
+def _add_batch(
+    stages: Sequence[Stage], comparisons: Sequence[_Comparison], batch: NDArray[np.float32]
+) -> None:
+    """Run every stage on a batch; the layers of one are dropped once nothing is left to compare with them."""
+    layers: dict[str, tuple[Layer, ...]] = {}
+    waiting = list(comparisons)
+    for stage in stages:
+        if stage.opening is None:
+            continue
+        try:
+            layers[stage.label] = tuple(stage.opening.layers(batch))
+        except _REFUSALS as error:
+            problem = f"batch size {len(batch)}: {type(error).__name__}: {str(error).strip()[:300]}"
+            for comparison in waiting:
+                if comparison.target is stage:
+                    comparison.failure = problem
+        for comparison in [c for c in waiting if c.source in layers and c.target.label in layers]:
+            comparison.errors.add(layers[comparison.target.label], layers[comparison.source])
+            waiting.remove(comparison)
+        needed = {label for c in waiting for label in (c.source, c.target.label)}
+        layers = {label: found for label, found in layers.items() if label in needed}
+
+
+def _precision(a: Artifact, b: Artifact) -> Precision:
+    """Return the precision that decides how far two artifacts may be apart: the coarser one's."""
+    order: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
+    coarse = max(a.precision, b.precision, key=order.index)
+    return coarse if a.precision != b.precision else ANOTHER_RUNTIME[coarse]
+
+
+def _batches(samples: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
+    count = min(_CHUNKS, -(-len(samples) // size))
+    rows = np.arange(count * size).reshape(count, size) % len(samples)
+    return [np.ascontiguousarray(samples[row]) for row in rows]
+
+
+def _samples(request: DivergeRequest) -> NDArray[np.float32]:
+    if request.dataset is None:
+        return read_golden(request.a)[0][: request.num_samples]
+    check_digest(request.dataset)
+    return np.array(load_split(request.dataset, "calibration").x[: request.num_samples])
