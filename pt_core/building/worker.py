@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pt_core.artifacts.artifact import Artifact, Parity, Precision
-from pt_core.artifacts.integrity import replay_golden
-from pt_core.artifacts.plugin import Plugin, Predictor, Quantizer, Rewrite, StepData
+from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.plugin import DeviceBound, Plugin, Quantizer, Rewrite, StepData
 from pt_core.artifacts.registry import make_format, make_step
 from pt_core.artifacts.tensors import read_golden, write_golden
+from pt_core.building.proof import prove
 from pt_core.building.requests import CheckRequest, CheckResult, Conversion, ConvertRequest
 from pt_core.bundle import check_digest
 from pt_core.data.dataset import load_split
-from pt_core.errors import DataError, NothingQuantized, ParityError, StepFailed, StepUnavailable
-from pt_core.evaluation.parity import BATCH_SIZES, check_parity
-from pt_core.inference.predictor import load_predictor
-
-ANOTHER_RUNTIME: dict[Precision, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "bf16"}
-"""Tolerance of a conversion against its own source: INT8 values rounded the other way are about a bf16 apart."""
+from pt_core.errors import DataError, NothingQuantized, StepFailed, StepUnavailable
 
 
 def convert(request: ConvertRequest) -> Conversion:
@@ -64,21 +56,30 @@ def convert(request: ConvertRequest) -> Conversion:
 def check(request: CheckRequest) -> CheckResult:
     """Reload a staged artifact by its own runtime, compare it, and write its golden outputs beside it.
 
+    One that this machine cannot run is inspected instead, and gets the golden outputs of its source, which are
+    those that it must reproduce where it can run.
+
     Raises:
         ParityError: its logits differ from those of its source or its reference by more than allowed.
+        StepFailed: its runtime cannot load it.
         IntegrityError: a root does not reproduce its checkpoint's outputs.
     """
-    staged = request.staged
-    candidate = make_format(staged.format).load(staged, "cpu")
-    samples = _samples(request)
-    parity = None
-    if request.reference is None:
-        _check_root(candidate, request, samples)
-    else:
-        parity = _check_against(request, candidate, samples)
+    inspected = _inspect(request.staged)
+    if inspected.not_run is not None:
+        write_golden(Path(request.staged.directory), *read_golden(request.source))
+        return inspected
+    candidate, parity = prove(request)
     inputs, _ = read_golden(request.source)
-    write_golden(Path(staged.directory), inputs, candidate.logits(inputs))
-    return CheckResult(parity=parity)
+    write_golden(Path(request.staged.directory), inputs, candidate.logits(inputs))
+    return inspected.model_copy(update={"parity": parity})
+
+
+def _inspect(staged: Artifact) -> CheckResult:
+    """Return what a format that is bound to a device finds without running the artifact; of others nothing."""
+    plugin = make_format(staged.format)
+    if not isinstance(plugin, DeviceBound):
+        return CheckResult(parity=None)
+    return CheckResult(parity=None, **dict(plugin.inspect(staged)), not_run=plugin.not_runnable(staged))
 
 
 def _refuse_second(plugin: Quantizer, source: Artifact) -> None:
@@ -108,52 +109,3 @@ def _data_for(plugin: Quantizer, request: ConvertRequest) -> StepData | None:
         calibration=load_split(request.dataset, "calibration"),
         training=load_split(request.dataset, "train") if plugin.needs == "training" else None,
     )
-
-
-def _samples(request: CheckRequest) -> NDArray[np.float32]:
-    """Return the rows that parity reads; the whole calibration split may not fit in memory."""
-    if request.dataset is None:
-        return read_golden(request.source)[0]
-    check_digest(request.dataset)
-    return np.array(load_split(request.dataset, "calibration").x[: max(BATCH_SIZES) + len(BATCH_SIZES)])
-
-
-def _check_root(candidate: Predictor, request: CheckRequest, samples: NDArray[np.float32]) -> None:
-    spec = request.staged.spec
-    replay_golden(
-        request.source, candidate.logits, input_shape=spec.input_shape, num_classes=spec.num_classes
-    )
-    # Against itself: the reference of every other artifact must be the same twice, at every batch size.
-    _compare(candidate, candidate, samples, "fp32", where="torch against itself")
-
-
-def _check_against(request: CheckRequest, candidate: Predictor, samples: NDArray[np.float32]) -> Parity:
-    staged, source, reference = request.staged, request.source, request.reference
-    assert reference is not None
-    step = staged.steps[-1].name
-    is_conversion = staged.precision == source.precision
-    if is_conversion and source.digest != reference.digest:
-        _compare(
-            load_predictor(source),
-            candidate,
-            samples,
-            ANOTHER_RUNTIME[staged.precision],
-            where=f"{step} against its source {source.format}",
-        )
-    return _compare(
-        load_predictor(reference), candidate, samples, staged.precision, where=f"{step} against the reference"
-    )
-
-
-def _compare(
-    reference: Predictor,
-    candidate: Predictor,
-    samples: NDArray[np.float32],
-    precision: Precision,
-    *,
-    where: str,
-) -> Parity:
-    try:
-        return check_parity(reference, candidate, samples, precision)
-    except ParityError as error:
-        raise ParityError(f"{where}: {error.message}", details=error.details) from error

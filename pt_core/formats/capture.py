@@ -10,18 +10,18 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.plugin import EXPORT_BATCH
 from pt_core.artifacts.tensors import read_golden
 from pt_core.errors import StepFailed
 from pt_core.formats.exported import load_program
 from pt_core.formats.torch_ import load_module
-
-_MAX_EXAMPLES = 8
+from pt_core.modeling.spec import DynamicAxis
 
 
 def example_inputs(source: Artifact) -> torch.Tensor:
-    """Return 2 to 8 of the source's golden inputs: tracing a single sample would bake its batch of 1 in."""
+    """Return the source's golden inputs, repeated or cut to the export batch: a single one would bake a batch of 1 in."""
     inputs, _ = read_golden(source)
-    examples = np.resize(inputs, (max(2, min(len(inputs), _MAX_EXAMPLES)), *source.spec.input_shape))
+    examples = np.resize(inputs, (EXPORT_BATCH, *source.spec.input_shape))
     return torch.from_numpy(examples.astype(np.float32))
 
 
@@ -41,11 +41,18 @@ def export_program(source: Artifact) -> ExportedProgram:
             f"{source.quantization.scheme}: torch.export cannot capture its packed INT8 layers; "
             "convert it to torchscript, or quantize after the conversion (onnx, onnx-int8-static)"
         )
-    return capture(load_module(source), example_inputs(source))
+    return capture(load_module(source), example_inputs(source), axes=source.spec.dynamic_axes)
 
 
-def capture(network: nn.Module, examples: torch.Tensor) -> ExportedProgram:
+def capture(
+    network: nn.Module, examples: torch.Tensor, *, axes: tuple[DynamicAxis, ...] = ()
+) -> ExportedProgram:
     """Return a module as a torch.export program with a dynamic batch, in the mode that the module is in.
+
+    Args:
+        network: what to capture.
+        examples: (N, *input_shape) float32 with N above 1.
+        axes: axes of one sample that may vary.
 
     Raises:
         StepFailed: the module's code fixes the batch, or holds what torch.export cannot capture.
@@ -54,6 +61,11 @@ def capture(network: nn.Module, examples: torch.Tensor) -> ExportedProgram:
         # Raised inside torch by its own use of pytrees.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         try:
-            return torch.export.export(network, (examples,), dynamic_shapes=({0: Dim("batch")},))
+            return torch.export.export(network, (examples,), dynamic_shapes=(_dynamic_shape(axes),))
         except torch._dynamo.exc.UserError as error:
             raise StepFailed(f"torch.export refused the network: {str(error)[:1000]}") from error
+
+
+def _dynamic_shape(axes: tuple[DynamicAxis, ...]) -> dict[int, Dim]:
+    sizes = {axis.axis + 1: Dim(axis.name, min=axis.min, max=axis.max) for axis in axes}
+    return {0: Dim("batch"), **sizes}

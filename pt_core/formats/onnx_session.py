@@ -1,4 +1,4 @@
-"""Run an ONNX graph as a Predictor: one pinned graph level, one pinned thread count, the CPU provider."""
+"""Run an ONNX graph as a Predictor: a given graph level, one pinned thread count, the CPU provider."""
 
 from __future__ import annotations
 
@@ -8,30 +8,55 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import EPFail, Fail, InvalidArgument, RuntimeException
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    EPFail,
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    NotImplemented,
+    RuntimeException,
+)
 
 from pt_core.artifacts.plugin import RuntimeInfo
 from pt_core.environment import num_cpus
 from pt_core.errors import StepFailed, StepUnavailable
+from pt_core.formats.onnx_nodes import count_executed_nodes, count_nodes
+from pt_core.formats.onnx_runtime import GraphLevel, as_setting
 from pt_core.inference.preprocess import check_batch
 from pt_core.modeling.spec import ModelSpec
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_REFUSALS = (EPFail, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
+_LEVELS: dict[GraphLevel, onnxruntime.GraphOptimizationLevel] = {
+    "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
 
 
 class OnnxPredictor:
     """A session of ONNX Runtime behind NumPy arrays."""
 
-    def __init__(self, path: Path, *, spec: ModelSpec, device: str) -> None:
+    def __init__(self, path: Path, *, spec: ModelSpec, device: str, graph_level: GraphLevel) -> None:
         """Open the session and run it once, so that the first real call is like every other."""
         if device != "cpu":
             raise StepUnavailable(f"onnx: device {device} is not supported here, expected cpu")
+        self._path = path
         self._spec = spec
         self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
-        self._session = onnxruntime.InferenceSession(
-            str(path), sess_options=_options(self._num_threads), providers=[PROVIDER]
-        )
+        self._graph_level: GraphLevel = graph_level
+        options = _options(self._num_threads, graph_level)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), sess_options=options, providers=[PROVIDER]
+            )
+        except _REFUSALS as error:
+            raise StepFailed(
+                f"onnx: ONNX Runtime cannot load the graph at {as_setting(graph_level)}: {str(error)[:1000]}"
+            ) from error
         used = self._session.get_providers()
         if used != [PROVIDER]:
             raise StepFailed(f"onnx: ONNX Runtime uses {', '.join(used)}, expected {PROVIDER}")
@@ -43,25 +68,29 @@ class OnnxPredictor:
         inputs = check_batch(batch, self._spec)
         try:
             outputs = self._session.run(None, {self._input: inputs})[0]
-        except (Fail, EPFail, InvalidArgument, RuntimeException) as error:
+        except _REFUSALS as error:
             raise StepFailed(
                 f"onnx: ONNX Runtime refused a batch {inputs.shape}: {str(error)[:1000]}"
             ) from error
         return np.ascontiguousarray(outputs)
 
     def runtime(self) -> RuntimeInfo:
-        """Return ONNX Runtime's version, the provider it really uses, and its threads."""
+        """Return ONNX Runtime's version, the provider it really uses, its threads, level, tensors and node counts."""
         return RuntimeInfo(
             runtime=f"onnxruntime {onnxruntime.__version__}",
             provider=self._session.get_providers()[0],
             num_threads=self._num_threads,
+            inputs=tuple(tensor.name for tensor in self._session.get_inputs()),
+            outputs=tuple(tensor.name for tensor in self._session.get_outputs()),
+            setting=as_setting(self._graph_level),
+            num_nodes=count_nodes(self._path),
+            num_nodes_optimized=count_executed_nodes(self._path, _LEVELS[self._graph_level]),
         )
 
 
-def _options(num_threads: int) -> onnxruntime.SessionOptions:
+def _options(num_threads: int, graph_level: GraphLevel) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    # Pinned, so that what is validated is what is deployed.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.graph_optimization_level = _LEVELS[graph_level]
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1

@@ -18,15 +18,17 @@ READABLE = (".npy", ".npz", ".csv", *IMAGE_SUFFIXES)
 
 
 def check_batch(batch: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """Return the batch, contiguous, after checking that it is (N, *input_shape) float32 with N above 0.
+    """Return the batch, contiguous, after checking that it is (N, *sample shape) float32 with N above 0.
+
+    Each axis of a sample has the size in the spec, or one in the range of a declared dynamic axis.
 
     Raises:
         DataError: with the observed and the expected shape or dtype.
     """
     if batch.dtype != np.float32:
         raise DataError(f"inputs: dtype {batch.dtype}, expected float32")
-    if batch.shape[1:] != spec.input_shape or batch.ndim == 0 or batch.shape[0] == 0:
-        raise DataError(f"inputs: shape {batch.shape}, expected (N, {_shape(spec)}) with N above 0")
+    if batch.ndim == 0 or batch.shape[0] == 0 or not spec.accepts(batch.shape[1:]):
+        raise DataError(f"inputs: shape {batch.shape}, expected (N, {spec.describe_input()}) with N above 0")
     return np.ascontiguousarray(batch)
 
 
@@ -88,7 +90,7 @@ def _is_numeric(row: list[str]) -> bool:
 def _read_image(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
     if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):
         raise DataError(
-            f"{path}: an image, but the network takes ({_shape(spec)}); give it .npy, .npz or .csv"
+            f"{path}: an image, but the network takes ({spec.describe_input()}); give it .npy, .npz or .csv"
         )
     channels, height, width = spec.input_shape
     try:
@@ -109,12 +111,12 @@ def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDA
             + (f", {spec.input_range[0]:g} to {spec.input_range[1]:g}" if spec.input_range else "")
         )
     shape = values.shape
-    if shape == spec.input_shape:
+    if spec.accepts(shape):
         values = values[None]
     elif path.suffix.lower() == ".csv" and values.ndim == 2 and shape[1] == np.prod(spec.input_shape):
         values = values.reshape(-1, *spec.input_shape)
-    if values.shape[1:] != spec.input_shape or values.shape[0] == 0:
-        raise DataError(f"{path}: shape {shape}, expected (N, {_shape(spec)}) with N above 0")
+    if values.ndim == 0 or values.shape[0] == 0 or not spec.accepts(values.shape[1:]):
+        raise DataError(f"{path}: shape {shape}, expected (N, {spec.describe_input()}) with N above 0")
     return _check_values(values.astype(np.float32), spec, path)
 
 
@@ -133,7 +135,3 @@ def _check_values(samples: NDArray[np.float32], spec: ModelSpec, path: Path) -> 
                 f"{path}: values from {samples.min():g} to {samples.max():g}, expected {least:g} to {greatest:g}"
             )
     return np.ascontiguousarray(samples)
-
-
-def _shape(spec: ModelSpec) -> str:
-    return ", ".join(map(str, spec.input_shape))

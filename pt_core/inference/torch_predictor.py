@@ -40,14 +40,15 @@ class TorchPredictor:
         spec: ModelSpec,
         provider: str,
         device: str,
+        num_warm_ups: int = 3,
     ) -> None:
-        """Keep the callable and run it once, so that the first real call is like every other."""
+        """Keep the callable and run it a few times, so that the first real call is like every other."""
         self._forward = forward
         self._spec = spec
         self._provider = provider
         self._device = torch.device(device)
         # TorchScript profiles its first runs and specialises after them.
-        for _ in range(3):
+        for _ in range(num_warm_ups):
             self.logits(np.zeros((2, *spec.input_shape), dtype=np.float32))
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

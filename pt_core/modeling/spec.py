@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from pt_core.record import Record
 
 Initialization = Literal["keep", "xavier", "kaiming", "normal", "orthogonal"]
+
+
+class DynamicAxis(Record):
+    """An axis of one sample whose size may differ from that of the training data."""
+
+    axis: int = Field(ge=0)
+    """Which axis of one sample, from 0: in images (C, H, W) the height is 1 and the width 2."""
+    min: int = Field(ge=1)
+    """Least size that it takes."""
+    max: int = Field(ge=1)
+    """Greatest size that it takes."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.min < self.max:
+            raise ValueError(f"axis {self.axis}: sizes {self.min} to {self.max}, expected min below max")
+        return self
+
+    @property
+    def name(self) -> str:
+        """How exported programs and graphs call its size."""
+        return f"size_{self.axis}"
 
 
 class ModelConfig(Record):
@@ -24,6 +46,8 @@ class ModelConfig(Record):
     """Whether the first layer subtracts the training split's mean and divides by its deviation."""
     gradient_checkpointing: bool = False
     """Whether to trade compute for memory by recomputing activations of the network's blocks."""
+    dynamic_axes: tuple[DynamicAxis, ...] = ()
+    """Axes of one sample that may vary after training, e.g. height and width before adaptive pooling."""
 
 
 class ModelSpec(Record):
@@ -43,3 +67,18 @@ class ModelSpec(Record):
     """Per channel (or column) deviation that the first layer divides by."""
     input_range: tuple[float, float] | None
     """Least and greatest legal input value, e.g. (0, 1) for pixels; ``None`` for a table."""
+    dynamic_axes: tuple[DynamicAxis, ...] = ()
+    """Axes of one sample that may have other sizes than in ``input_shape``."""
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Return whether one sample may have this shape."""
+        if len(shape) != len(self.input_shape):
+            return False
+        ranges = {axis.axis: (axis.min, axis.max) for axis in self.dynamic_axes}
+        expected = [ranges.get(axis, (size, size)) for axis, size in enumerate(self.input_shape)]
+        return all(least <= size <= most for size, (least, most) in zip(shape, expected, strict=True))
+
+    def describe_input(self) -> str:
+        """Return the shape of one sample as people read it, e.g. ``3, 32 to 512, 224``."""
+        ranges = {axis.axis: f"{axis.min} to {axis.max}" for axis in self.dynamic_axes}
+        return ", ".join(ranges.get(axis, str(size)) for axis, size in enumerate(self.input_shape))

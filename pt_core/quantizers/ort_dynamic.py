@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pt_core.artifacts.artifact import Artifact, Quantization
 from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.formats.onnx_ import FILE, missing_packages
+from pt_core.formats.onnx_runtime import OnnxRuntime
 from pt_core.quantizers.onnx_graph import describe_quantization
 from pt_core.record import Record
-
-if TYPE_CHECKING:
-    pass
 
 
 class OnnxInt8Dynamic(Record):
@@ -46,4 +44,5 @@ class OnnxInt8Dynamic(Record):
             quantize_dynamic(
                 prepared, destination / FILE, per_channel=self.per_channel, weight_type=QuantType.QInt8
             )
+        OnnxRuntime.read(Path(source.directory)).write(destination)
         return describe_quantization(destination / FILE, scheme=self.name)

@@ -11,6 +11,7 @@ from pt_core.artifacts.artifact import Artifact, Quantization
 from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.errors import DataError
 from pt_core.formats.onnx_ import FILE, INPUT, missing_packages
+from pt_core.formats.onnx_runtime import OnnxRuntime
 from pt_core.quantizers.onnx_graph import describe_quantization
 from pt_core.record import Record
 
@@ -35,6 +36,10 @@ class OnnxInt8Static(Record):
     ONNX Runtime's "entropy" is left out: with its default bins it measured the same graph as minmax.
     """
 
+    runtime: Literal["onnxruntime", "tensorrt"] = "onnxruntime"
+    """Whose rules to keep: "tensorrt" makes weights and activations symmetric and leaves biases in floating point,
+    which TensorRT demands; ONNX Runtime runs either."""
+
     def unavailable(self) -> str | None:
         """Return which package is missing, if one is."""
         return missing_packages("onnx", "onnxruntime", "sympy")
@@ -52,6 +57,7 @@ class OnnxInt8Static(Record):
 
         if data is None or not len(data.calibration.x):
             raise DataError(f"{self.name}: no calibration samples, expected at least one")
+        symmetric = self.runtime == "tensorrt"
         methods = {
             "minmax": CalibrationMethod.MinMax,
             "percentile": CalibrationMethod.Percentile,
@@ -64,10 +70,14 @@ class OnnxInt8Static(Record):
                 _Reader(data.calibration.x),
                 quant_format=QuantFormat.QDQ,
                 per_channel=self.per_channel,
-                activation_type=QuantType.QUInt8,
+                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[self.method],
+                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+                if symmetric
+                else {},
             )
+        OnnxRuntime.read(Path(source.directory)).write(destination)
         return describe_quantization(destination / FILE, scheme=self.name)
 
 

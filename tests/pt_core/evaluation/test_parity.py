@@ -35,7 +35,7 @@ def refused(change, match: str, precision="fp32") -> None:
 
 def test_equal_predictors_agree_exactly_at_every_batch_size():
     parity = check_parity(Fake(), Fake(), SAMPLES, "fp32")
-    assert tuple(p.batch_size for p in parity.points) == BATCH_SIZES == (1, 2, 3, 7, 64)
+    assert tuple(p.batch_size for p in parity.points) == BATCH_SIZES == (1, 2, 3, 7, 8, 64)
     assert {p.max_abs_error for p in parity.points} == {0.0}
     assert {p.top1_agreement for p in parity.points} == {1.0}
     assert parity.self_max_abs_error == 0
@@ -51,15 +51,13 @@ def test_the_numbers_are_those_of_a_count_by_hand():
         def logits(self, batch):
             return self._row.repeat(len(batch), axis=0)
 
-    parity = check_parity(
-        Constant([10, 14, 12]), Constant([11, 15.5, 12.5]), SAMPLES, "int8", batch_sizes=(1,)
-    )
-    (point,) = parity.points
+    parity = check_parity(Constant([10, 14, 12]), Constant([11, 15.5, 12.5]), SAMPLES, "int8")
+    point = parity.points[0]
     assert (point.max_abs_error, point.relative_error, point.top1_agreement) == (1.5, 0.25, 1.0)
     assert point.cosine == pytest.approx(9 / math.sqrt(84), abs=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 64])
 def test_an_error_at_one_batch_size_is_refused_with_that_size(size):
     refused(
         lambda logits, n: logits * (1 + (n == size)),
@@ -82,7 +80,7 @@ def test_the_tolerance_of_each_precision_is_where_it_says(precision, share):
 
         return change
 
-    check_parity(Fake(), Fake(moved(share * 0.98)), SAMPLES, precision, batch_sizes=(64,))
+    check_parity(Fake(), Fake(moved(share * 0.98)), SAMPLES, precision)
     refused(moved(share * 1.02), "relative error", precision)
 
 
@@ -142,17 +140,32 @@ def test_a_candidate_that_raises_is_refused_with_the_batch_size_and_what_it_rais
     refused(only_four, r"batch size 2: the candidate raised RuntimeError: shape '\[4, 64\]' is invalid")
 
 
+def noisy(draw):
+    return lambda logits, _: logits * (1 + 0.01 * draw(size=logits.shape).astype(np.float32))
+
+
 def test_randomness_is_called_by_its_name_on_either_side():
-    generator = np.random.default_rng(0)
-
-    def noisy(logits, _):
-        return logits * (1 + generator.normal(scale=0.01, size=logits.shape).astype(np.float32))
-
+    change = noisy(np.random.normal)
+    refused(change, "the candidate differs from itself .*: it is random, as with dropout left on", "int8")
     with pytest.raises(
-        ParityError, match=r"the reference differs from itself.*random, as with dropout left on"
+        ParityError, match=r"the reference differs from itself .*: it is random, as with dropout"
     ):
-        check_parity(Fake(noisy), Fake(), SAMPLES, "int8")
-    refused(noisy, "the candidate differs from itself", "int8")
+        check_parity(Fake(change), Fake(), SAMPLES, "int8")
+
+
+def test_state_between_calls_is_called_by_its_name():
+    calls = iter(range(1000))
+    refused(lambda logits, _: logits * (1 + 0.01 * next(calls)), "it keeps state between calls", "int8")
+    with pytest.raises(
+        ParityError, match=r"the reference differs from itself .*: it keeps state between calls"
+    ):
+        check_parity(Fake(noisy(np.random.default_rng(0).normal)), Fake(), SAMPLES, "int8")
+
+
+def test_state_that_shows_after_many_calls_only_is_found():
+    calls = iter(range(1000))
+    with pytest.raises(ParityError, match=r"the reference differs from itself .*: it keeps state"):
+        check_parity(Fake(lambda logits, _: logits + (next(calls) > 4) * WEIGHT[0]), Fake(), SAMPLES, "fp32")
 
 
 def test_a_reference_that_is_not_finite_proves_nothing():
@@ -161,6 +174,6 @@ def test_a_reference_that_is_not_finite_proves_nothing():
 
 
 def test_a_batch_larger_than_the_samples_repeats_them_and_none_at_all_is_refused():
-    assert len(check_parity(Fake(), Fake(), SAMPLES[:1], "fp32").points) == 5
+    assert len(check_parity(Fake(), Fake(), SAMPLES[:1], "fp32").points) == 6
     with pytest.raises(DataError, match="no samples"):
         check_parity(Fake(), Fake(), SAMPLES[:0], "fp32")

@@ -53,6 +53,7 @@ def test_an_onnx_graph_is_one_file_with_named_tensors_and_a_named_batch(root, ma
     assert sorted(path.name for path in Path(artifact.directory).iterdir()) == [
         "golden.safetensors",
         "model.onnx",
+        "runtime.json",
     ]
 
 
