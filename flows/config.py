@@ -91,16 +91,16 @@ class PipelineConfig(Record):
 
 def known_metrics(config: PipelineConfig) -> set[str]:
     """Return the flat names of all metrics that a run of this configuration can measure."""
+    from pt_core.evaluation.points import measured, metric_name
     from pt_core.evaluation.report import ACCURACY_METRICS, EFFICIENCY_METRICS
 
     accuracy = {f"accuracy/{name}" for name in ACCURACY_METRICS}
     efficiency = {f"efficiency/{name}" for name in EFFICIENCY_METRICS}
-    fgsm = {f"robustness/fgsm_{e:g}" for e in config.evaluation.fgsm_epsilons}
-    noise = {f"robustness/gaussian-noise_{s:g}" for s in config.evaluation.noise_sigmas}
+    robustness = {metric_name(attack, strength) for attack, strength in measured(config.evaluation)}
     other = {
         "efficiency/size_bytes",
         "efficiency/peak_memory_bytes",
         "quantization/weight_share",
         "parity/max_relative_error",
     }
-    return accuracy | efficiency | fgsm | noise | other
+    return accuracy | efficiency | robustness | other

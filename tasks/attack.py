@@ -24,7 +24,7 @@ def attack(request: AttackRequest, limits: Limits) -> Attacks:
     """Craft FGSM and noise on the test split."""
     with shown():
         return run_recorded(
-            "pt_core.evaluation.attacks:craft",
+            "pt_core.evaluation.attacks.craft:craft",
             request,
             name="attack",
             reply=Attacks,

@@ -3,33 +3,76 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pt_core.record import Record
 
 Strength = Annotated[float, Field(gt=0)]
+Severity = Annotated[int, Field(ge=1, le=5)]
+Corruption = Literal["blur", "contrast", "brightness", "jpeg", "occlusion", "missing-values"]
+
+_STRENGTHS = (
+    "fgsm_epsilons",
+    "noise_sigmas",
+    "pgd_epsilons",
+    "pgd_l2_epsilons",
+    "corruptions",
+    "corruption_severities",
+    "square_epsilons",
+)
 
 
 class EvaluationConfig(Record):
-    """What to measure on every artifact."""
+    """What to measure on every artifact; a perturbation whose tuple is empty is not measured."""
 
     batch_size: int = Field(default=64, ge=1)
     """Samples per inference when scoring."""
+    max_robustness_samples: int = Field(default=5000, ge=1)
+    """Perturb at most this many test samples, spread evenly over the split."""
     fgsm_epsilons: tuple[Strength, ...] = (0.02, 0.05, 0.1, 0.2)
     """FGSM step sizes, as a share of the width of the input range (for tables: of each column's deviation)."""
     noise_sigmas: tuple[Strength, ...] = (0.05, 0.1, 0.2, 0.4)
     """Standard deviations of Gaussian noise, in the same units."""
+    pgd_epsilons: tuple[Strength, ...] = ()
+    """L-infinity radii of PGD, in the same units."""
+    pgd_l2_epsilons: tuple[Strength, ...] = ()
+    """L2 radii of PGD over a whole sample, in the same units; a radius r moves d values by r / sqrt(d) each."""
+    pgd_steps: int = Field(default=10, ge=1)
+    """Steps of PGD, each 2.5 / steps of the radius long."""
+    pgd_restarts: int = Field(default=1, ge=1)
+    """Random starts of PGD; each sample keeps the most harmful."""
+    corruptions: tuple[Corruption, ...] = ()
+    """Common corruptions: blur, contrast, brightness, jpeg, occlusion of images; missing-values of tables."""
+    corruption_severities: tuple[Severity, ...] = (1, 2, 3, 4, 5)
+    """Severities of every corruption, 1 to 5."""
+    square_epsilons: tuple[Strength, ...] = ()
+    """L-infinity radii of the gradient-free Square attack on each artifact's own runtime, in the same units."""
+    square_queries: int = Field(default=100, ge=2)
+    """Queries that Square may spend on one sample."""
+    square_samples: int = Field(default=64, ge=1)
+    """Test samples that Square attacks, spread evenly over the split."""
+    transfer_epsilon: Strength | None = None
+    """L-infinity radius of the transfer table, one of square_epsilons; null makes no table."""
 
     @model_validator(mode="after")
     def _strengths_differ(self) -> Self:
-        for name in ("fgsm_epsilons", "noise_sigmas"):
+        for name in _STRENGTHS:
             # Metrics and files are named by the first six digits of a strength.
-            counts = Counter(f"{strength:g}" for strength in getattr(self, name))
+            counts = Counter(v if isinstance(v, str) else f"{v:g}" for v in getattr(self, name))
             repeated = [text for text, count in counts.items() if count > 1]
             if repeated:
                 raise ValueError(f"{name}: {repeated[0]} is given twice (to six digits); leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _transfer_has_its_samples(self) -> Self:
+        if self.transfer_epsilon is not None and self.transfer_epsilon not in self.square_epsilons:
+            raise ValueError(
+                f"transfer_epsilon: {self.transfer_epsilon:g} is none of square_epsilons {self.square_epsilons}; "
+                "runtimes without gradients enter the table by Square at that radius, so add it there"
+            )
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from pt_core.bundle import check_digest, seal, staging
 from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import NotComparable, StepFailed
 from pt_core.evaluation.accuracy import check_finite, score
+from pt_core.evaluation.direct import attack_directly
 from pt_core.evaluation.memory import mark_peak, peak_growth
-from pt_core.evaluation.report import LOGITS, EvaluationInfo, EvaluationReport, RobustnessPoint
+from pt_core.evaluation.points import spread
+from pt_core.evaluation.report import LOGITS, SQUARE, EvaluationInfo, EvaluationReport, RobustnessPoint
 from pt_core.evaluation.requests import EvaluateRequest
 from pt_core.inference.predictor import load_predictor
 from pt_core.isolation import report_progress
@@ -26,7 +29,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     """Score one artifact in this process, which is to do nothing else.
 
     ``peak_memory_bytes`` is the growth of this process's peak resident memory from before the artifact's
-    runtime is imported until the last batch is scored: runtime library, weights and activations at the
+    runtime is imported until the last replayed batch is scored: runtime library, weights and activations at the
     scoring batch size. It holds for this machine and batch size, counts pages of shared libraries, and
     leaves out what Python, NumPy and scikit-learn held before.
 
@@ -42,19 +45,22 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     before = mark_peak()
     predictor = load_predictor(request.artifact, device="cpu")
     logits = _predict(predictor, samples.x, request, where="clean samples")
-    robustness = tuple(_replay(predictor, samples, request))
+    replayed = tuple(_replay(predictor, samples, request))
+    peak_memory_bytes = peak_growth(before)
+    predict = functools.partial(_predict, predictor, request=request, where="samples of Square")
+    searched, found = attack_directly(predict, samples, request)
     info = EvaluationInfo(
         artifact_digest=request.artifact.digest,
         dataset_digest=request.dataset.digest,
         data_fingerprint=request.dataset.fingerprint,
         sample_ids_sha256=request.dataset.split("test").ids_sha256,
         attacks_digest=request.attacks.digest,
-        peak_memory_bytes=peak_growth(before),
+        peak_memory_bytes=peak_memory_bytes,
         accuracy=score(logits, samples.y, request.dataset.labels),
-        robustness=robustness,
+        robustness=(*replayed, *searched),
         runtime=predictor.runtime(),
     )
-    return _write(info, logits=logits, samples=samples, store=Path(request.store))
+    return _write(info, logits=logits, samples=samples, searched=found, store=Path(request.store))
 
 
 def _check_comparable(request: EvaluateRequest) -> None:
@@ -95,25 +101,30 @@ def _predict(
 
 def _replay(predictor: Predictor, samples: Samples, request: EvaluateRequest) -> Iterator[RobustnessPoint]:
     total = len(request.attacks.points)
+    rows = spread(len(samples.x), request.attacks.num_samples)
+    expected, targets = (len(rows), *samples.x.shape[1:]), samples.y[rows]
     for done, point in enumerate(request.attacks.points, start=1):
         file = Path(request.attacks.directory) / point.file
         x = np.load(file, mmap_mode="r", allow_pickle=False)
-        if x.shape != samples.x.shape:
-            raise NotComparable(
-                f"evaluate: {point.file} has shape {x.shape}, the test split {samples.x.shape}"
-            )
+        if x.shape != expected:
+            raise NotComparable(f"evaluate: {point.file} has shape {x.shape}, expected {expected}")
         logits = _predict(predictor, x, request, where=point.file)
         yield RobustnessPoint(
             attack=point.attack,
             strength=point.strength,
-            accuracy=float((logits.argmax(axis=1) == samples.y).mean()),
-            num_samples=len(samples.y),
+            accuracy=float((logits.argmax(axis=1) == targets).mean()),
+            num_samples=len(rows),
         )
         report_progress(done, total, f"{point.attack} {point.strength:g}")
 
 
 def _write(
-    info: EvaluationInfo, *, logits: NDArray[np.float32], samples: Samples, store: Path
+    info: EvaluationInfo,
+    *,
+    logits: NDArray[np.float32],
+    samples: Samples,
+    searched: NDArray[np.float32] | None,
+    store: Path,
 ) -> EvaluationReport:
     with staging(store) as folder:
         tensors: dict[str, NDArray[Any]] = {
@@ -122,5 +133,7 @@ def _write(
             "ids": np.array(samples.ids),
         }
         save_file(tensors, folder / LOGITS)
+        if searched is not None:
+            np.save(folder / SQUARE, searched)
         bundle = seal(folder, name="evaluation", kind="evaluation", info=info)
     return EvaluationReport.model_validate({**info.model_dump(), **bundle.model_dump()})

@@ -7,10 +7,15 @@ from pydantic import Field
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import RuntimeInfo
 from pt_core.bundle import Bundle
+from pt_core.evaluation.points import metric_name
 from pt_core.record import Record
 
 LOGITS = "logits.safetensors"
 """Tensors ``logits`` (N, num_classes) float32, ``targets`` (N,) int64, ``ids`` (N,) int64 on the clean test split."""
+
+
+SQUARE = "square.npy"
+"""(num_samples, *input_shape) float32 that Square made on the artifact at the radius of the transfer table."""
 
 
 class ClassMetrics(Record):
@@ -65,13 +70,20 @@ class RobustnessPoint(Record):
     """Accuracy under one perturbation."""
 
     attack: str
-    """"fgsm" or "gaussian-noise"."""
+    """"fgsm", "gaussian-noise", "pgd", "pgd-l2", "square", or the name of a corruption."""
     strength: float
-    """Epsilon or sigma, in the units of the configuration."""
+    """Epsilon, sigma or severity, in the units of the configuration."""
     accuracy: float
     """Share of perturbed samples still right, 0 to 1."""
     num_samples: int
     """Samples scored."""
+    num_queries: int | None = None
+    """Samples that a gradient-free attack sent through this artifact; ``None`` for a replayed perturbation."""
+
+    @property
+    def metric(self) -> str:
+        """Its flat metric name."""
+        return metric_name(self.attack, self.strength)
 
 
 class EvaluationInfo(Record):
@@ -158,6 +170,6 @@ def _evaluation_metrics(evaluation: EvaluationReport) -> dict[str, float | None]
         f"accuracy/{name}": getattr(accuracy, name) for name in ACCURACY_METRICS
     }
     for point in evaluation.robustness:
-        found[f"robustness/{point.attack}_{point.strength:g}"] = point.accuracy
+        found[point.metric] = point.accuracy
     found["efficiency/peak_memory_bytes"] = evaluation.peak_memory_bytes
     return found

@@ -6,7 +6,7 @@ from pt_core.artifacts.artifact import Artifact
 from pt_core.bundle import Bundle
 from pt_core.data.dataset import Dataset
 from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig
-from pt_core.evaluation.report import EfficiencyReport
+from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
 from pt_core.record import Record
 
 
@@ -20,7 +20,7 @@ class AttackRequest(Record):
     config: EvaluationConfig
     """Which perturbations."""
     seed: int
-    """Seed of the noise."""
+    """Seed of everything random in them."""
     store: str
     """Folder that the attacks bundle is written into."""
 
@@ -29,11 +29,11 @@ class AttackPoint(Record):
     """One perturbed copy of the test split."""
 
     attack: str
-    """"fgsm" or "gaussian-noise"."""
+    """"fgsm", "gaussian-noise", "pgd", "pgd-l2", or the name of a corruption."""
     strength: float
-    """Epsilon or sigma."""
+    """Epsilon, sigma or severity."""
     file: str
-    """Its .npy file in the bundle, (N, *input_shape) float32."""
+    """Its .npy file in the bundle, (num_samples, *input_shape) float32."""
 
 
 class AttackInfo(Record):
@@ -41,12 +41,14 @@ class AttackInfo(Record):
 
     points: tuple[AttackPoint, ...]
     """Every perturbation."""
+    num_samples: int
+    """Test samples that are perturbed, spread evenly over the split."""
     reference_digest: str
     """Digest of the artifact it was crafted on."""
     dataset_digest: str
     """Digest of the dataset."""
     seed: int
-    """Seed of the noise."""
+    """Seed of everything random in them."""
 
 
 class Attacks(AttackInfo, Bundle):
@@ -66,6 +68,30 @@ class EvaluateRequest(Record):
     """How to measure."""
     store: str
     """Folder that the evaluation bundle is written into."""
+
+
+class Contender(Record):
+    """One variant of the transfer table."""
+
+    name: str
+    """Its name in the table."""
+    artifact: Artifact
+    """What is attacked and scored."""
+    evaluation: EvaluationReport
+    """Holds the samples that Square made on it."""
+
+
+class TransferRequest(Record):
+    """Score every artifact on what was crafted on every other."""
+
+    contenders: tuple[Contender, ...]
+    """The reference first."""
+    dataset: Dataset
+    """The samples."""
+    config: EvaluationConfig
+    """Strength, steps and samples."""
+    seed: int
+    """Seed of the random starts."""
 
 
 class EfficiencyRequest(Record):

@@ -9,7 +9,10 @@ from torch import nn
 from pt_core.bundle import open_bundle
 from pt_core.data.dataset import load_split
 from pt_core.errors import IntegrityError, StepFailed
-from pt_core.evaluation.attacks import Bounds, bounds_of, craft, fgsm, gaussian_noise
+from pt_core.evaluation.attacks.bounds import Bounds, bounds_of
+from pt_core.evaluation.attacks.craft import craft
+from pt_core.evaluation.attacks.gradient import fgsm
+from pt_core.evaluation.attacks.noise import gaussian_noise
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.requests import AttackRequest, Attacks
 from pt_core.isolation import run_isolated
@@ -160,7 +163,7 @@ def test_crafted_samples_are_the_test_split_moved_along_the_references_gradient(
 def test_crafting_runs_in_its_own_process(reference, dataset, store):
     request = request_for(reference, dataset, store)
     found = run_isolated(
-        "pt_core.evaluation.attacks:craft", request, reply=Attacks, timeout_s=120, num_threads=1
+        "pt_core.evaluation.attacks.craft:craft", request, reply=Attacks, timeout_s=120, num_threads=1
     )
     assert found.digest == craft(request).digest
 

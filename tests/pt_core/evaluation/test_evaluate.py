@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 from pt_core.bundle import open_bundle
 from pt_core.data.dataset import load_split
 from pt_core.errors import IntegrityError, NotComparable, StepFailed
-from pt_core.evaluation.attacks import craft
+from pt_core.evaluation.attacks.craft import craft
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.evaluate import evaluate
 from pt_core.evaluation.report import LOGITS, EvaluationReport

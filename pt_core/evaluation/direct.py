@@ -1,0 +1,53 @@
+"""Attack an artifact through its own runtime, by queries alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pt_core.data.dataset import Samples
+from pt_core.evaluation.attacks.bounds import bounds_of
+from pt_core.evaluation.attacks.square import square
+from pt_core.evaluation.points import spread
+from pt_core.evaluation.report import RobustnessPoint
+from pt_core.evaluation.requests import EvaluateRequest
+from pt_core.isolation import report_progress
+
+
+def attack_directly(
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], samples: Samples, request: EvaluateRequest
+) -> tuple[tuple[RobustnessPoint, ...], NDArray[np.float32] | None]:
+    """Run Square at every radius; return the points, and what it made at the radius of the transfer table.
+
+    Args:
+        predict: the artifact, (n, *input_shape) float32 -> (n, num_classes) float32 logits.
+        samples: the test split.
+        request: which radii, how many samples and queries; the seed is that of the attacks.
+    """
+    config, points, kept = request.config, [], None
+    rows = spread(len(samples.x), config.square_samples)
+    for done, epsilon in enumerate(config.square_epsilons, start=1):
+        result = square(
+            predict,
+            np.array(samples.x[rows]),
+            samples.y[rows],
+            epsilon=epsilon,
+            max_queries=config.square_queries,
+            bounds=bounds_of(request.dataset),
+            seed=request.attacks.seed,
+        )
+        points.append(
+            RobustnessPoint(
+                attack="square",
+                strength=epsilon,
+                accuracy=float(result.is_right.mean()),
+                num_samples=len(rows),
+                num_queries=result.num_queries,
+            )
+        )
+        if epsilon == config.transfer_epsilon:
+            kept = result.x
+        report_progress(done, len(config.square_epsilons), f"square {epsilon:g}")
+    return tuple(points), kept
