@@ -70,9 +70,9 @@ def evaluate_all(
     config: PipelineConfig,
     home: Home,
 ) -> dict[str, EvaluationReport | PtCoreError]:
-    """Evaluate every artifact on the same samples, side by side; keyed by artifact digest."""
+    """Evaluate every artifact that runs here on the same samples, side by side; keyed by artifact digest."""
     limits = config.limits.for_step()
-    artifacts = {a.digest: a for a in built.values() if isinstance(a, Artifact)}
+    artifacts = {a.digest: a for a in built.values() if isinstance(a, Artifact) and a.not_run is None}
     requests = {
         digest: EvaluateRequest(
             artifact=artifact, dataset=dataset, attacks=attacks, config=config.evaluation, store=home.store
@@ -140,7 +140,8 @@ def _measured(
     report = reports.get(artifact.digest) if artifact else None
     timing = timings.get(artifact.digest) if artifact else None
     failure = next((error for error in (outcome, report) if isinstance(error, PtCoreError)), None)
-    problem = failure or (timing if isinstance(timing, PtCoreError) else None)
+    not_run = StepUnavailable(artifact.not_run) if artifact and artifact.not_run else None
+    problem = failure or not_run or (timing if isinstance(timing, PtCoreError) else None)
     return MeasuredVariant(
         name=name,
         steps=steps,

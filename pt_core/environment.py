@@ -22,6 +22,8 @@ LIBRARIES = (
     "onnxscript",
     "openvino",
     "nncf",
+    "tensorrt",
+    "tensorrt-rtx",
     "numpy",
     "scikit-learn",
     "safetensors",
@@ -152,6 +154,8 @@ def runtime_identity() -> str:
     libraries = [f"{library.name}={library.version}" for library in installed_libraries()]
     driver = Path("/proc/driver/nvidia/version")
     gpu = driver.read_text().splitlines()[:1] if driver.exists() else ["no GPU driver"]
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        gpu += [line for line in path.read_text().splitlines() if line.startswith("Model:")]
     return "|".join([platform.python_version(), *libraries, *cpu_capabilities(), *gpu])
 
 

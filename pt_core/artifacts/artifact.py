@@ -150,9 +150,15 @@ class ArtifactInfo(Record):
     quantization: Quantization | None
     """What was quantized, if anything."""
     parity: Parity | None
-    """Agreement with the reference; ``None`` only for the reference itself."""
+    """Agreement with the reference; ``None`` only for the reference itself and for what was not run."""
     environment: Environment
     """Where it was built."""
+    passport: dict[str, JsonValue] | None = None
+    """What it was built by and for, where its format runs on one kind of device only."""
+    checks: tuple[str, ...] = ()
+    """What was checked of it without running it, one sentence each, where its format can."""
+    not_run: str | None = None
+    """Why it could not be run where it was built; then it was compared with nothing and counts as not measured."""
 
     @property
     def chain(self) -> str:

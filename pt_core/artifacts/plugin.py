@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
+from pydantic import JsonValue
+
 from pt_core.artifacts.artifact import Artifact, Precision, Quantization
 from pt_core.data.dataset import Samples
 from pt_core.record import Record
@@ -111,6 +113,32 @@ class Settings(Protocol):
 
     def load_with(self, artifact: Artifact, device: str, setting: str) -> Predictor:
         """Load like :meth:`Format.load`, with another setting than the pinned one."""
+        ...
+
+
+class Inspection(Record):
+    """What is known of an artifact without running it."""
+
+    passport: dict[str, JsonValue]
+    """What it was built by and for; it goes into the manifest."""
+    checks: tuple[str, ...]
+    """What was checked, one sentence each."""
+
+
+@runtime_checkable
+class DeviceBound(Protocol):
+    """A format whose artifacts are built for a kind of device, so that one may be built where it cannot run."""
+
+    def inspect(self, artifact: Artifact) -> Inspection:
+        """Check all that can be checked without running it.
+
+        Raises:
+            IntegrityError: it is not what its passport says.
+        """
+        ...
+
+    def not_runnable(self, artifact: Artifact) -> str | None:
+        """Return why this machine cannot run an artifact, or ``None``."""
         ...
 
 

@@ -109,7 +109,7 @@ def build_step(request: StepRequest, run: Runner) -> Artifact:
             ),
             reply=CheckResult,
         )
-        info = info.model_copy(update={"parity": result.parity})
+        info = info.model_copy(update=dict(result))
         bundle = seal(folder, name=plugin.name, kind="artifact", info=info)
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
+
 from pt_core.artifacts.artifact import Artifact, Parity, Quantization, Step
 from pt_core.data.dataset import Dataset
 from pt_core.record import Record
@@ -62,7 +64,13 @@ class CheckRequest(Record):
 
 
 class CheckResult(Record):
-    """A staged artifact that agrees with its reference."""
+    """A staged artifact that agrees with its reference, or that cannot be run here."""
 
     parity: Parity | None
-    """How well; ``None`` for the root."""
+    """How well it agrees; ``None`` for the root and for what cannot be run."""
+    passport: dict[str, JsonValue] | None = None
+    """What it was built by and for, where its format has a passport."""
+    checks: tuple[str, ...] = ()
+    """What was checked without running it."""
+    not_run: str | None = None
+    """Why it cannot be run here."""

@@ -14,12 +14,18 @@ def judge_variant(
 ) -> VariantResult:
     """Flatten what was measured, apply the gate, and return the judged variant."""
     found = flat_metrics(variant)
-    if variant.state != "built" or variant.artifact is None:
+    artifact = variant.artifact
+    if variant.state != "built" or artifact is None:
         verdict = not_measured(variant.name, reference.name, variant.problem or "it was not built", config)
+    elif artifact.not_run is not None:
+        # Whatever its size or parity, nothing that was never run may pass.
+        verdict = not_measured(
+            variant.name, reference.name, artifact.not_run, config, artifact_digest=artifact.digest
+        )
     else:
         verdict = judge(
             variant=variant.name,
-            artifact_digest=variant.artifact.digest,
+            artifact_digest=artifact.digest,
             metrics=found,
             reference=reference.name,
             reference_metrics=flat_metrics(reference),

@@ -66,11 +66,13 @@ def judge(
     )
 
 
-def not_measured(variant: str, reference: str, problem: str, config: GateConfig) -> Verdict:
-    """Return the verdict on a variant that was not built; its problem is the reason, on one line."""
+def not_measured(
+    variant: str, reference: str, problem: str, config: GateConfig, *, artifact_digest: str | None = None
+) -> Verdict:
+    """Return the verdict on a variant that was not built or not run; its problem is the reason, on one line."""
     return Verdict(
         variant=variant,
-        artifact_digest=None,
+        artifact_digest=artifact_digest,
         reference=reference,
         state="not measured",
         checks=tuple(unmeasured(rule) for rule in config.rules),

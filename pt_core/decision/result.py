@@ -24,7 +24,7 @@ class MeasuredVariant(Record):
     state: VariantState
     """Whether it was built; failed names a step that broke, skipped one this machine cannot run."""
     problem: str | None
-    """Why it failed, was skipped, or could not be timed."""
+    """Why it failed, was skipped, could not be run here, or could not be timed."""
     artifact: Artifact | None
     """What was built."""
     evaluation: EvaluationReport | None
