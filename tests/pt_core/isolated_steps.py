@@ -81,7 +81,20 @@ def raise_plainly(request: Word) -> Word:
     raise ZeroDivisionError(request.text)
 
 
+def take_memory(request: Word) -> Word:
+    kept = bytearray(b"x" * request.number)
+    time.sleep(0.5)
+    return Word(text="kept", number=len(kept))
+
+
+def fill_a_full_device(request: Word) -> Word:
+    with Path("/dev/full").open("wb") as device:
+        device.write(b"x")
+    return request
+
+
 def raise_typed(request: Word) -> Word:
+    print("about to differ", flush=True)
     raise ParityError("differs by 0.5", details=["batch 1", "batch 7"])
 
 

@@ -157,3 +157,25 @@ def test_progress_without_a_listener_does_nothing() -> None:
 
 def test_threads_and_safe_loading_are_set_for_the_child() -> None:
     assert run("environment", num_threads=1).text == "1 1"
+
+
+def test_the_devices_refusal_of_a_write_is_a_full_disk() -> None:
+    with pytest.raises(
+        StepFailed, match=r"No space left on device.*: the disk is full, free are [\d,]+ bytes in"
+    ):
+        run("fill_a_full_device")
+
+
+def test_memory_within_the_limit_is_left_alone() -> None:
+    assert run("take_memory", number=2**26, max_memory_bytes=2**28).number == 2**26
+
+
+def test_memory_over_the_limit_is_taken_away() -> None:
+    with pytest.raises(StepFailed, match=r"took 0\.\d\d GiB of memory, the limit is 0\.06 GiB, killed"):
+        run("take_memory", number=2**28, max_memory_bytes=2**26)
+
+
+def test_a_typed_error_brings_the_end_of_the_output() -> None:
+    with pytest.raises(ParityError) as caught:
+        run("raise_typed")
+    assert caught.value.output == "about to differ\n"
