@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pt_core.artifacts.plugin import EXPORT_BATCH
 from pt_core.errors import DataError
+from pt_core.modeling.axes import axis_shapes, resize
 from pt_core.modeling.spec import DynamicAxis
 
 BATCH_SIZES = (1, 2, 3, 7, EXPORT_BATCH, 64)
@@ -57,36 +58,6 @@ def make_grid(samples: NDArray[np.float32], axes: tuple[DynamicAxis, ...] = ()) 
         resized = resize(_take(samples, AXIS_BATCH_SIZE, 0), shape)
         batches.append(Batch(resized, shape))
     return tuple(batches)
-
-
-def axis_shapes(usual: tuple[int, ...], axes: tuple[DynamicAxis, ...]) -> tuple[tuple[int, ...], ...]:
-    """Return sample shapes: each axis at its least, an odd size between and its greatest; then all axes so at once."""
-    shapes = [_with_sizes(usual, {axis.axis: size}) for axis in axes for size in _sizes(axis)]
-    if len(axes) > 1:
-        together = zip(*(_sizes(axis) for axis in axes), strict=True)
-        shapes += [
-            _with_sizes(usual, {a.axis: size for a, size in zip(axes, sizes, strict=True)})
-            for sizes in together
-        ]
-    return tuple(shape for shape in dict.fromkeys(shapes) if shape != usual)
-
-
-def resize(samples: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return (N, *shape) samples, cropped where an axis is shorter and tiled where it is longer."""
-    for axis, size in enumerate(shape, start=1):
-        samples = np.take(samples, np.arange(size), axis=axis, mode="wrap")
-    return np.ascontiguousarray(samples)
-
-
-def _sizes(axis: DynamicAxis) -> tuple[int, int, int]:
-    middle = (axis.min + axis.max) // 2
-    # Odd, so that a graph that only holds for even sizes is found, and still inside the range.
-    odd = middle if middle % 2 else middle + 1
-    return axis.min, min(odd, axis.max), axis.max
-
-
-def _with_sizes(usual: tuple[int, ...], sizes: dict[int, int]) -> tuple[int, ...]:
-    return tuple(sizes.get(axis, size) for axis, size in enumerate(usual))
 
 
 def _take(samples: NDArray[np.float32], size: int, offset: int) -> NDArray[np.float32]:

@@ -14,8 +14,19 @@ from pt_core.artifacts.plugin import EXPORT_BATCH
 from pt_core.artifacts.tensors import read_golden
 from pt_core.errors import StepFailed
 from pt_core.formats.exported import load_program
+from pt_core.formats.refusals import explain, watch_guards
 from pt_core.formats.torch_ import load_module
 from pt_core.modeling.spec import DynamicAxis
+
+_REFUSALS = (
+    torch._dynamo.exc.TorchDynamoException,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+)
+"""What torch.export raises, and what a network's own code does on inputs that are only symbols."""
 
 
 def example_inputs(source: Artifact) -> torch.Tensor:
@@ -41,7 +52,9 @@ def export_program(source: Artifact) -> ExportedProgram:
             f"{source.quantization.scheme}: torch.export cannot capture its packed INT8 layers; "
             "convert it to torchscript, or quantize after the conversion (onnx, onnx-int8-static)"
         )
-    return capture(load_module(source), example_inputs(source), axes=source.spec.dynamic_axes)
+    program = capture(load_module(source), example_inputs(source), axes=source.spec.dynamic_axes)
+    _refuse_state(program)
+    return program
 
 
 def capture(
@@ -60,10 +73,22 @@ def capture(
     with warnings.catch_warnings():
         # Raised inside torch by its own use of pytrees.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        try:
-            return torch.export.export(network, (examples,), dynamic_shapes=(_dynamic_shape(axes),))
-        except torch._dynamo.exc.UserError as error:
-            raise StepFailed(f"torch.export refused the network: {str(error)[:1000]}") from error
+        with watch_guards() as guards:
+            try:
+                return torch.export.export(network, (examples,), dynamic_shapes=(_dynamic_shape(axes),))
+            except _REFUSALS as error:
+                raise StepFailed(explain(error, guards)) from error
+
+
+def _refuse_state(program: ExportedProgram) -> None:
+    """Refuse a network that writes to its own buffers: formats without state would drop that in silence."""
+    changed = [name.removeprefix("network.") for name in program.graph_signature.buffers_to_mutate.values()]
+    if changed:
+        shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
+        raise StepFailed(
+            f"the network changes its state in each call, in evaluation mode too: {shown}; a BatchNorm is left in "
+            "training mode, or its code counts or averages; do that in training mode only (if self.training)"
+        )
 
 
 def _dynamic_shape(axes: tuple[DynamicAxis, ...]) -> dict[int, Dim]:

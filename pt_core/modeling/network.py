@@ -14,6 +14,7 @@ from torch import nn
 
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.errors import ConfigError
+from pt_core.modeling.axes import check_axes
 from pt_core.modeling.builder import check_builder
 from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.modeling.target import check_target
@@ -50,7 +51,7 @@ def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool)
 
     Raises:
         ConfigError: the function is not there, does not take its arguments, or what it returns does not
-            map two samples to (2, num_classes) finite logits or cannot be trained.
+            map two samples to (2, num_classes) finite logits, also of every size it declares, or cannot be trained.
     """
     function = import_target(config.target)
     offered: dict[str, JsonValue] = {
@@ -65,7 +66,9 @@ def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool)
         mean=dataset.mean if config.normalize else None,
         std=dataset.std if config.normalize else None,
         input_range=dataset.input_range,
+        dynamic_axes=config.dynamic_axes,
     )
+    check_axes(spec)
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec)
         batch = torch.tensor(load_split(dataset, "train").x[:2])

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from pt_core.errors import ConfigError
+from pt_core.modeling.axes import axis_shapes, resize
 from pt_core.modeling.spec import ModelSpec
 
 _REFUSALS = (TypeError, ValueError, RuntimeError, IndexError)
@@ -22,14 +23,15 @@ def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, cha
         channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
 
     Raises:
-        ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, gives something else
-            in training mode, or nothing in it can be trained.
+        ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, does not take every size
+            it declares, gives something else in training mode, or nothing in it can be trained.
     """
     network.eval()
     # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.
     with torch.no_grad():
         logits = _forward(network, spec=spec, batch=batch, mode="")
         _check_logits(logits, spec=spec, mode="")
+        _try_sizes(network, spec=spec, batch=batch)
         if channels_last and batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
             _try_channels_last(network, spec=spec, batch=batch)
@@ -38,6 +40,20 @@ def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, cha
             f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
         )
     _try_training(network, spec=spec, batch=batch)
+
+
+def _try_sizes(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
+    for shape in axis_shapes(spec.input_shape, spec.dynamic_axes):
+        resized = torch.from_numpy(resize(batch.numpy(), shape))
+        try:
+            logits = network(resized)
+        except _REFUSALS as error:
+            raise ConfigError(
+                f"model.dynamic_axes: {spec.target} takes samples {spec.input_shape} and not {shape}: "
+                f"{type(error).__name__}: {error}; declare only sizes that it takes, or pool adaptively before "
+                "the first layer of a fixed size"
+            ) from error
+        _check_logits(logits, spec=spec, mode=f" of samples {shape}")
 
 
 def _try_channels_last(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
