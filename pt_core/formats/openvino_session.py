@@ -45,7 +45,7 @@ class OpenVinoPredictor:
         self._request = self._compiled.create_infer_request()
         # Kernels are chosen at the first call, because the batch is not known before.
         self.logits(np.zeros((2, *spec.input_shape), dtype=np.float32))
-        _check_kernels(self._compiled, inference_precision)
+        check_kernels(self._compiled, inference_precision)
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (N, num_classes) float32 logits of (N, *input_shape) float32 raw inputs."""
@@ -111,7 +111,7 @@ def precisions(compiled: Any) -> Counter[str]:
     return Counter(dict(found.most_common()))
 
 
-def _check_kernels(compiled: Any, inference_precision: str) -> None:
+def check_kernels(compiled: Any, inference_precision: str) -> None:
     """Refuse a compiled graph in which a layer is neither INT8 nor of the precision that was asked for."""
     allowed = {"f32", "i8", "u8", inference_precision}
     found = precisions(compiled)
