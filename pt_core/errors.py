@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self, TypedDict
+from typing import ClassVar, NotRequired, Self, TypedDict
 
 MAX_DETAILS = 10
 """How many details a message shows; the rest is counted, so that a message stays bounded."""
@@ -15,6 +15,7 @@ class ErrorDict(TypedDict):
     type: str
     message: str
     details: list[str]
+    evidence: NotRequired[str]
 
 
 class PtCoreError(Exception):
@@ -28,6 +29,8 @@ class PtCoreError(Exception):
         super().__init__(message)
         self.message = message
         self.details = tuple(details)
+        self.evidence: str | None = None
+        """What was found out about it, a record as JSON, e.g. where two artifacts part."""
         self.output = ""
         """The end of what the process that raised it printed, if it was an isolated one."""
 
@@ -41,16 +44,20 @@ class PtCoreError(Exception):
     def with_message(self, message: str) -> Self:
         """Return the same failure under another sentence."""
         other = type(self)(message, details=self.details)
+        other.evidence = self.evidence
         other.output = self.output
         return other
 
     def to_dict(self) -> ErrorDict:
         """Return the error as plain JSON."""
-        return {
+        plain: ErrorDict = {
             "type": type(self).__name__,
             "message": self.message,
             "details": list(self.details),
         }
+        if self.evidence is not None:
+            plain["evidence"] = self.evidence
+        return plain
 
 
 class ConfigError(PtCoreError):
@@ -118,4 +125,6 @@ _BY_NAME: dict[str, type[PtCoreError]] = {error.__name__: error for error in PtC
 
 def error_from_dict(error: ErrorDict) -> PtCoreError:
     """Rebuild the error that :meth:`PtCoreError.to_dict` wrote."""
-    return _BY_NAME.get(error["type"], StepFailed)(error["message"], details=error["details"])
+    rebuilt = _BY_NAME.get(error["type"], StepFailed)(error["message"], details=error["details"])
+    rebuilt.evidence = error.get("evidence")
+    return rebuilt

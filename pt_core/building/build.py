@@ -9,6 +9,7 @@ from pt_core.artifacts.checkpoint import WEIGHTS, Checkpoint
 from pt_core.artifacts.plugin import Plugin
 from pt_core.artifacts.registry import make_step, plugin_precision, plugin_target
 from pt_core.building.failure import recorded
+from pt_core.building.locate import located
 from pt_core.building.requests import (
     CheckRequest,
     CheckResult,
@@ -18,7 +19,7 @@ from pt_core.building.requests import (
 )
 from pt_core.bundle import seal, staging
 from pt_core.environment import describe_environment
-from pt_core.errors import PlanError
+from pt_core.errors import ParityError, PlanError
 from pt_core.isolation import Runner, isolated
 from pt_core.limits import Limits
 
@@ -99,16 +100,14 @@ def build_step(request: StepRequest, run: Runner) -> Artifact:
             reply=Conversion,
         )
         info = _describe(request, plugin, conversion)
-        result = run(
-            "pt_core.building.worker:check",
-            CheckRequest(
-                staged=_staged(info, folder),
-                source=request.source,
-                reference=request.reference,
-                dataset=request.dataset,
-            ),
-            reply=CheckResult,
+        staged = _staged(info, folder)
+        asked = CheckRequest(
+            staged=staged, source=request.source, reference=request.reference, dataset=request.dataset
         )
+        try:
+            result = run("pt_core.building.worker:check", asked, reply=CheckResult)
+        except ParityError as error:
+            raise located(error, request, staged, run) from error
         info = info.model_copy(update=dict(result))
         bundle = seal(folder, name=plugin.name, kind="artifact", info=info)
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})

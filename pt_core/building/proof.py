@@ -18,10 +18,8 @@ from pt_core.data.dataset import load_split
 from pt_core.errors import IntegrityError, ParityError, StepFailed
 from pt_core.evaluation.parity import Expectation, expect, meet, observe
 from pt_core.evaluation.parity_grid import NUM_SAMPLES
+from pt_core.evaluation.parity_metrics import ANOTHER_RUNTIME
 from pt_core.inference.predictor import load_predictor
-
-ANOTHER_RUNTIME: dict[Precision, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "bf16"}
-"""Tolerance of a conversion against its own source: INT8 values rounded the other way are about a bf16 apart."""
 
 
 def prove(request: CheckRequest) -> tuple[Predictor, Parity | None]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.data.dataset import Dataset
+from pt_core.evaluation.report import EvaluationReport
 from pt_core.record import Record
 
 LinkState = Literal["agrees", "differs", "cannot be opened", "cannot be compared"]
@@ -93,11 +96,11 @@ class DivergeRequest(Record):
     """Where samples come from; without it the golden inputs are compared on."""
     is_staged: bool = False
     """Whether ``b`` is not sealed yet, as one that is being checked."""
-    a_evaluation: str | None = None
-    """Directory of the evaluation of ``a``: with that of ``b`` the samples they differ on most come first."""
-    b_evaluation: str | None = None
-    """Directory of the evaluation of ``b``."""
-    num_samples: int = 16
+    a_evaluation: EvaluationReport | None = None
+    """What was measured on ``a``: with that of ``b`` the samples they differ on most are compared on."""
+    b_evaluation: EvaluationReport | None = None
+    """What was measured on ``b``."""
+    num_samples: int = Field(default=16, ge=1)
     """How many samples to compare on."""
 
 

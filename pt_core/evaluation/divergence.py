@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.layers import Layer
@@ -24,8 +25,10 @@ from pt_core.evaluation.difference import (
     explain,
 )
 from pt_core.evaluation.layer_errors import LayerErrors, worst_first
-from pt_core.evaluation.parity_metrics import TOLERANCES
-from pt_core.evaluation.stages import ANOTHER_RUNTIME, Stage, stages_between
+from pt_core.evaluation.parity_metrics import ANOTHER_RUNTIME, TOLERANCES
+from pt_core.evaluation.report import LOGITS as STORED_LOGITS
+from pt_core.evaluation.report import EvaluationReport
+from pt_core.evaluation.stages import Stage, stages_between
 
 BATCH_SIZES = (4, 1, 7)
 """Tried in turn until something differs: a batch that was baked in shows at some sizes only."""
@@ -163,4 +166,20 @@ def _samples(request: DivergeRequest) -> NDArray[np.float32]:
     if request.dataset is None:
         return read_golden(request.a)[0][: request.num_samples]
     check_digest(request.dataset)
+    if request.a_evaluation and request.b_evaluation:
+        test = load_split(request.dataset, "test")
+        rows = _worst_rows(request.a_evaluation, request.b_evaluation, np.asarray(test.ids))
+        return np.array(test.x[np.sort(rows[: request.num_samples])])
     return np.array(load_split(request.dataset, "calibration").x[: request.num_samples])
+
+
+def _worst_rows(a: EvaluationReport, b: EvaluationReport, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of the test split by how far the logits are apart, another class before all others."""
+    check_digest(a)
+    check_digest(b)
+    expected, observed = (load_file(Path(report.directory) / STORED_LOGITS) for report in (a, b))
+    is_flipped = expected["logits"].argmax(axis=1) != observed["logits"].argmax(axis=1)
+    error = np.abs(expected["logits"] - observed["logits"]).max(axis=1)
+    order = np.lexsort((-error, ~is_flipped))
+    row_of = {int(sample): row for row, sample in enumerate(ids)}
+    return np.array([row_of[int(sample)] for sample in expected["ids"][order]], dtype=np.int64)

@@ -32,13 +32,14 @@ class _Sums:
 
     def add(self, observed: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
         wide, reference = observed.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
-        error = wide - reference
-        self.max_abs_error = max(self.max_abs_error, _largest(error))
-        self.max_abs_expected = max(self.max_abs_expected, _largest(reference))
-        self.error_power += float(error @ error)
-        self.expected_power += float(reference @ reference)
-        self.observed_power += float(wide @ wide)
-        self.product += float(wide @ reference)
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = wide - reference
+            self.max_abs_error = max(self.max_abs_error, _largest(error))
+            self.max_abs_expected = max(self.max_abs_expected, _largest(reference))
+            self.error_power += float(error @ error)
+            self.expected_power += float(reference @ reference)
+            self.observed_power += float(wide @ wide)
+            self.product += float(wide @ reference)
 
     @property
     def is_finite(self) -> bool:

@@ -33,6 +33,9 @@ class Tolerance(NamedTuple):
     """On the samples whose two greatest reference logits are further apart than the relative error allows."""
 
 
+ANOTHER_RUNTIME: dict[Precision, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "bf16"}
+"""Tolerance of one precision on two runtimes: INT8 values rounded the other way are about a bf16 apart."""
+
 TOLERANCES: dict[Precision, Tolerance] = {
     # Another order of the same FP32 sums: 2e-7 to 2e-6 (115 to 140 dB) is usual, fused batch normalisation
     # included. An error of 1e-4 in every logit at once would be 70 dB: 80 is for errors that are everywhere.

@@ -16,9 +16,7 @@ from pt_core.artifacts.plugin import Format, Predictor
 from pt_core.artifacts.registry import make_format
 from pt_core.errors import PtCoreError
 from pt_core.evaluation.lineage import lineage
-
-ANOTHER_RUNTIME: dict[Precision, Precision] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "bf16"}
-"""Tolerance of one precision on two runtimes: INT8 values rounded the other way are about a bf16 apart."""
+from pt_core.evaluation.parity_metrics import ANOTHER_RUNTIME
 
 
 class Stage(NamedTuple):

@@ -98,15 +98,18 @@ class _Opened:
     def __call__(self, batch: NDArray[np.float32]) -> Iterator[Layer]:
         """Yield the layers of a batch."""
         name = self._session.get_inputs()[0].name
-        logits, *values = self._session.run(None, {name: batch})
-        for tap, value in zip(self._taps, values, strict=True):
-            yield Layer(*tap.place, value=_to_float(tap, value))
-        yield Layer(LOGITS, LOGITS, 0, 1, logits)
+        names = [output.name for output in self._session.get_outputs()]
+        found = dict(zip(names, self._session.run(None, {name: batch}), strict=True))
+        for tap in self._taps:
+            yield Layer(*tap.place, value=_to_float(tap, found[tap.value]))
+        yield Layer(LOGITS, LOGITS, 0, 1, found[names[0]])
 
 
 def _describe(node: Any, constants: set[str]) -> Value:
     notes = {note.key.removeprefix(_PREFIX): note.value for note in node.metadata_props}
     paths, kinds = (_parse(notes.get(key, "")) for key in ("name_scopes", "class_hierarchy"))
+    if len(paths) != len(kinds):
+        paths = kinds = []
     # The last of each is the operation itself.
     scopes = tuple(Scope(path, kind.rpartition(".")[2]) for path, kind in zip(paths, kinds, strict=True))[:-1]
     operation = kinds[-1].removeprefix("aten.").partition(".")[0] if kinds else node.op_type
