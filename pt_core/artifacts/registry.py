@@ -23,6 +23,7 @@ BUILT_IN = {
     "torch": "pt_core.formats.torch_:TorchFormat",
     "torchscript": "pt_core.formats.torchscript:TorchScriptFormat",
     "exported": "pt_core.formats.exported:ExportedFormat",
+    "compiled": "pt_core.formats.compiled:CompiledFormat",
     "onnx": "pt_core.formats.onnx_:OnnxFormat",
     "openvino": "pt_core.formats.openvino_:OpenVinoFormat",
     "tensorrt": "pt_core.formats.tensorrt_:TensorRTFormat",

@@ -18,7 +18,8 @@ def load_predictor(artifact: Artifact, device: str = "cpu") -> Predictor:
     """
     check_digest(artifact)
     plugin = make_format(artifact.format)
-    missing = plugin.unavailable()
-    if missing:
-        raise StepUnavailable(f"{artifact.format}: {missing}")
-    return plugin.load(artifact, device)
+    # Not asked first what is unavailable: a machine without a compiler runs what another one compiled.
+    try:
+        return plugin.load(artifact, device)
+    except ImportError as error:
+        raise StepUnavailable(f"{artifact.format}: {plugin.unavailable() or error}") from error

@@ -41,9 +41,20 @@ class TorchPredictor:
         provider: str,
         device: str,
         num_warm_ups: int = 3,
+        count_nodes: Callable[[], tuple[int, int]] | None = None,
     ) -> None:
-        """Keep the callable and run it a few times, so that the first real call is like every other."""
+        """Keep the callable and run it a few times, so that the first real call is like every other.
+
+        Args:
+            forward: (N, *input_shape) float32 -> (N, num_classes) float32.
+            spec: the network's input.
+            provider: what executes it, for a person.
+            device: where.
+            num_warm_ups: how often it is run.
+            count_nodes: its nodes as written and as executed, where they can be counted; called when asked for.
+        """
         self._forward = forward
+        self._count_nodes = count_nodes
         self._spec = spec
         self._provider = provider
         self._device = torch.device(device)
@@ -64,9 +75,12 @@ class TorchPredictor:
         return np.ascontiguousarray(outputs.cpu().numpy())
 
     def runtime(self) -> RuntimeInfo:
-        """Return torch's version, what executes in it, and its threads."""
+        """Return torch's version, what executes in it, its threads and its nodes."""
+        num_nodes, num_nodes_optimized = self._count_nodes() if self._count_nodes else (None, None)
         return RuntimeInfo(
             runtime=f"torch {torch.__version__}",
             provider=f"{self._provider} on {self._device}",
             num_threads=torch.get_num_threads(),
+            num_nodes=num_nodes,
+            num_nodes_optimized=num_nodes_optimized,
         )
