@@ -77,6 +77,18 @@ def verify(
 
 
 @app.command()
+def rebuild(
+    bundle: Annotated[Path, typer.Argument(help="Directory of a TensorRT artifact.")],
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Build an engine again for this machine's GPU and libraries, from the ONNX in its own bundle."""
+    from flows.cli.rebuild import rebuild as command
+
+    guarded(lambda: command(bundle, activate(home), as_json=as_json), as_json=as_json)
+
+
+@app.command()
 def predict(
     bundle: Annotated[Path, typer.Argument(help="Directory of an artifact of any format.")],
     inputs: Annotated[list[Path], typer.Argument(help="Files: .npy, .npz, .csv, .png or .jpg.")],
@@ -100,6 +112,26 @@ def compare(
     from flows.cli.compare import compare as command
 
     guarded(lambda: command(runs or [], activate(home), as_json=as_json), as_json=as_json)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="What is right: a variant's name, or an artifact's folder.")],
+    b: Annotated[str, typer.Argument(help="What is compared with it.")],
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run; the latest if left out.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples to compare on.")] = 16,
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Find where two artifacts of one run part: the first layer over tolerance, and the layers by damage.
+
+    Exit codes, as of diff: 0 no layer is over tolerance, 1 one is, 2 bad input.
+    """
+    from flows.cli.diff import diff as command
+
+    guarded(
+        lambda: command(a, b, activate(home), run=run, num_samples=batch, as_json=as_json), as_json=as_json
+    )
 
 
 @app.command()

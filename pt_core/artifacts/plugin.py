@@ -127,7 +127,19 @@ class Inspection(Record):
 
 @runtime_checkable
 class DeviceBound(Protocol):
-    """A format whose artifacts are built for a kind of device, so that one may be built where it cannot run."""
+    """A format whose artifacts are built for a kind of device, so that one may be built where it cannot run.
+
+    Its ``convert`` copies the files of its source, so that the artifact can be built again for another device.
+    """
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the formats it converts from; the files of the first are in its bundle."""
+        ...
+
+    def unavailable(self) -> str | None:
+        """Return why this machine cannot use it and what to install, or ``None``."""
+        ...
 
     def inspect(self, artifact: Artifact) -> Inspection:
         """Check all that can be checked without running it.

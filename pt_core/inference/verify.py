@@ -12,8 +12,10 @@ from pt_core.artifacts.integrity import (
     replay_golden,
     report_bytes,
 )
+from pt_core.artifacts.plugin import DeviceBound
+from pt_core.artifacts.registry import make_format
 from pt_core.bundle import Bundle, Manifest, open_bundle, read_info
-from pt_core.errors import IntegrityError
+from pt_core.errors import IntegrityError, StepUnavailable
 from pt_core.inference.predictor import load_predictor
 from pt_core.inference.requests import VerifyRequest
 
@@ -57,6 +59,11 @@ def _check_artifact(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
             f"{bundle.directory}: the payload is not complete",
             details=[f"{name}: missing" for name in missing],
         )
+    inspected, runs_here = _inspect(artifact)
+    report = report_bytes(bundle, manifest)
+    report = report.model_copy(update={"checks": (*report.checks, *inspected)})
+    if not runs_here:
+        return report
     predictor = load_predictor(artifact, device="cpu")
     error, replayed = replay_golden(
         bundle,
@@ -65,8 +72,21 @@ def _check_artifact(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
         num_classes=artifact.spec.num_classes,
         relative_tolerance=RELATIVE_TOLERANCE[artifact.precision],
     )
-    report = report_bytes(bundle, manifest)
     loaded = f"It loads as {artifact.format} in {predictor.runtime().runtime}."
     return report.model_copy(
         update={"checks": (*report.checks, loaded, *replayed), "golden_max_abs_error": error}
     )
+
+
+def _inspect(artifact: Artifact) -> tuple[tuple[str, ...], bool]:
+    """Return what was checked without running the artifact, and whether it can be run here."""
+    plugin = make_format(artifact.format)
+    if not isinstance(plugin, DeviceBound):
+        return (), True
+    if missing := plugin.unavailable():
+        raise StepUnavailable(f"{artifact.format}: {missing}")
+    checks = plugin.inspect(artifact).checks
+    reason = plugin.not_runnable(artifact)
+    if reason is None:
+        return checks, True
+    return (*checks, f"It was not run, so its outputs are not verified: {reason}."), False
