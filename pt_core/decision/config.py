@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pt_core.record import Record
 
 _HIGHER_IS_BETTER = ("accuracy/", "robustness/", "efficiency/throughput_samples_per_s")
+_LOWER_IS_BETTER = ("accuracy/log_loss", "accuracy/brier", "accuracy/ece")
 
 
 class GateRule(Record):
@@ -35,7 +36,8 @@ class GateRule(Record):
 
     @model_validator(mode="after")
     def _a_drop_is_bad(self) -> Self:
-        if self.max_drop is not None and not self.metric.startswith(_HIGHER_IS_BETTER):
+        is_good = self.metric.startswith(_HIGHER_IS_BETTER) and self.metric not in _LOWER_IS_BETTER
+        if self.max_drop is not None and not is_good:
             raise ValueError(
                 f"max_drop on {self.metric}: expected a metric where higher is better ({', '.join(_HIGHER_IS_BETTER)}); "
                 "elsewhere a rise, which is worse, would pass; use at_most"

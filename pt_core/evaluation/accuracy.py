@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import (
     average_precision_score,
     confusion_matrix,
+    matthews_corrcoef,
     precision_recall_curve,
     precision_recall_fscore_support,
     roc_auc_score,
@@ -17,7 +18,11 @@ from sklearn.metrics import (
 )
 
 from pt_core.errors import DataError, StepFailed
-from pt_core.evaluation.report import AccuracyReport, ClassMetrics
+from pt_core.evaluation.calibration import calibrate
+from pt_core.evaluation.report import ACCURACY_METRICS, AccuracyReport, ClassMetrics, Undefined
+
+TOP_K = 5
+CALIBRATION_BINS = 15
 
 MICRO_AVERAGE = "micro-average"
 """Label of the curve over all (sample, class) pairs together."""
@@ -45,13 +50,22 @@ class Curves(NamedTuple):
     """Precision over recall."""
 
 
-def score(logits: NDArray[np.float32], targets: NDArray[np.int64], labels: Sequence[str]) -> AccuracyReport:
+def score(
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    top_k: int = TOP_K,
+    num_bins: int = CALIBRATION_BINS,
+) -> AccuracyReport:
     """Return how right the logits are; equal greatest logits count for the lowest class number.
 
     Args:
         logits: (N, C) float32, N at least 1.
         targets: (N,) int64, 0 to C - 1.
         labels: C names.
+        top_k: how many greatest logits count as a hit in ``top_k_accuracy``.
+        num_bins: bins of the reliability diagram.
 
     Raises:
         StepFailed: a logit is not finite.
@@ -65,7 +79,8 @@ def score(logits: NDArray[np.float32], targets: NDArray[np.int64], labels: Seque
         targets, predicted, labels=classes, zero_division=np.nan
     )
     areas = list(_areas(logits, targets))
-    return AccuracyReport(
+    calibration = calibrate(logits, targets, num_bins=num_bins)
+    report = AccuracyReport(
         num_samples=len(targets),
         accuracy=float((predicted == targets).mean()),
         precision_macro=float(np.nan_to_num(precision).mean()),
@@ -73,6 +88,12 @@ def score(logits: NDArray[np.float32], targets: NDArray[np.int64], labels: Seque
         f1_macro=float(np.nan_to_num(f1).mean()),
         roc_auc_macro=_mean([roc_auc for roc_auc, _ in areas]),
         average_precision_macro=_mean([average_precision for _, average_precision in areas]),
+        balanced_accuracy=float(recall[support > 0].mean()),
+        top_k_accuracy=_top_k(logits, targets, top_k),
+        matthews=_matthews(targets, predicted),
+        log_loss=calibration.log_loss,
+        brier=calibration.brier,
+        ece=calibration.ece,
         per_class=tuple(
             ClassMetrics(
                 label=label,
@@ -88,6 +109,41 @@ def score(logits: NDArray[np.float32], targets: NDArray[np.int64], labels: Seque
         confusion_matrix=tuple(
             tuple(int(count) for count in row) for row in confusion_matrix(targets, predicted, labels=classes)
         ),
+        reliability=calibration.bins,
+    )
+    return report.model_copy(update={"undefined": _undefined(report, top_k)})
+
+
+def _top_k(logits: NDArray[np.float32], targets: NDArray[np.int64], k: int) -> float | None:
+    """Count a class as hit where fewer than k classes come before it, of equals those of lower number."""
+    if k >= logits.shape[1]:
+        return None
+    own = logits[np.arange(len(targets)), targets][:, None]
+    is_lower = np.arange(logits.shape[1]) < targets[:, None]
+    num_before = ((logits > own) | ((logits == own) & is_lower)).sum(axis=1)
+    return float((num_before < k).mean())
+
+
+def _matthews(targets: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:
+    # scikit-learn calls it 0 where its denominator is.
+    if len(np.unique(targets)) == 1 or len(np.unique(predicted)) == 1:
+        return None
+    return float(matthews_corrcoef(targets, predicted))
+
+
+def _undefined(report: AccuracyReport, top_k: int) -> tuple[Undefined, ...]:
+    absent = [found.label for found in report.per_class if found.roc_auc is None]
+    ranking = f"class {', '.join(absent[:5])} has samples on one side only" if absent else ""
+    reasons = {
+        "top_k_accuracy": f"k is {top_k} and there are {len(report.per_class)} classes, so that every sample would hit",
+        "matthews": "the truth or the predictions hold one class only",
+        "roc_auc_macro": ranking,
+        "average_precision_macro": ranking,
+    }
+    return tuple(
+        Undefined(metric=f"accuracy/{name}", reason=reasons[name])
+        for name in ACCURACY_METRICS
+        if getattr(report, name) is None
     )
 
 

@@ -37,6 +37,30 @@ class ClassMetrics(Record):
     """Area under the one-versus-rest precision-recall curve (average precision)."""
 
 
+class ReliabilityBin(Record):
+    """Samples whose predicted class got a probability of one range."""
+
+    low: float
+    """Lower edge, not part of the bin but for 0."""
+    high: float
+    """Upper edge, part of the bin."""
+    num_samples: int
+    """Samples in it, at least 1."""
+    confidence: float
+    """Their mean probability of the predicted class."""
+    accuracy: float
+    """Share of them that are right."""
+
+
+class Undefined(Record):
+    """A metric that has no value here."""
+
+    metric: str
+    """Its flat name."""
+    reason: str
+    """Why, in one clause."""
+
+
 class AccuracyReport(Record):
     """How right the artifact is on clean samples."""
 
@@ -54,10 +78,26 @@ class AccuracyReport(Record):
     """Mean one-versus-rest ROC area; undefined if any class's is."""
     average_precision_macro: float | None
     """Mean average precision; undefined if any class's is."""
+    balanced_accuracy: float | None = None
+    """Mean recall over the classes that have samples."""
+    top_k_accuracy: float | None = None
+    """Share of samples whose class is among the k greatest logits; undefined with k classes or fewer."""
+    matthews: float | None = None
+    """Matthews correlation coefficient, -1 to 1; undefined if truth or prediction is one class only."""
+    log_loss: float | None = None
+    """Mean of -log(probability of the true class), in nats; lower is better."""
+    brier: float | None = None
+    """Mean squared distance of the probabilities from the truth, 0 to 2; lower is better."""
+    ece: float | None = None
+    """Expected calibration error, 0 to 1; lower is better."""
     per_class: tuple[ClassMetrics, ...]
     """One per class, in the order of the labels."""
     confusion_matrix: tuple[tuple[int, ...], ...]
     """Rows are true classes, columns predicted ones."""
+    reliability: tuple[ReliabilityBin, ...] = ()
+    """The reliability diagram, from low confidence to high; empty bins are left out."""
+    undefined: tuple[Undefined, ...] = ()
+    """Every metric that is ``None``, with its reason."""
 
 
 ACCURACY_METRICS = tuple(

@@ -73,7 +73,14 @@ def test_a_gain_is_no_drop():
 
 @pytest.mark.parametrize(
     "metric",
-    [RATIO, "efficiency/latency_ms_p95", "efficiency/size_bytes", "parity/max_relative_error", "accuracy"],
+    [
+        RATIO,
+        "efficiency/latency_ms_p95",
+        "efficiency/size_bytes",
+        "parity/max_relative_error",
+        "accuracy",
+        "accuracy/ece",
+    ],
 )
 def test_a_drop_of_what_should_be_low_is_refused_and_at_most_named(metric):
     with pytest.raises(ValueError, match=f"max_drop on {metric}: .*use at_most"):

@@ -57,6 +57,10 @@ def test_every_metric_agrees_with_scikit_learn_on_softmax_probabilities(num_clas
         "roc_auc_macro": np.mean(
             [oracle.roc_auc_score(targets == c, probabilities[:, c]) for c in range(num_classes)]
         ),
+        "balanced_accuracy": oracle.balanced_accuracy_score(targets, predicted),
+        "matthews": oracle.matthews_corrcoef(targets, predicted),
+        "log_loss": oracle.log_loss(targets, probabilities),
+        "brier": ((probabilities - np.eye(num_classes)[targets]) ** 2).sum() / len(targets),
     }
     if num_classes > 2:
         by_sklearn = oracle.roc_auc_score(targets, probabilities, multi_class="ovr", average="macro")
@@ -163,3 +167,48 @@ def test_curves_agree_with_scikit_learn_and_end_with_the_micro_average():
         assert found.precision_recall[i].y == pytest.approx(precision, abs=1e-12)
         expected = oracle.average_precision_score(is_class, values)
         assert found.precision_recall[i].area == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_top_k_accuracy_is_scikit_learns_and_undefined_where_every_sample_would_hit():
+    logits, targets, labels = random_case(num_classes=8)
+    expected = oracle.top_k_accuracy_score(targets, logits, k=3, labels=range(8))
+    assert score(logits, targets, labels, top_k=3).top_k_accuracy == pytest.approx(expected, abs=1e-15)
+    small = score(*random_case(num_classes=5))
+    assert small.top_k_accuracy is None
+    assert "k is 5 and there are 5 classes" in small.undefined[0].reason
+
+
+def test_of_equal_logits_those_of_lower_classes_come_first_in_the_top_k_too():
+    report = score(np.zeros((3, 3), np.float32), np.array([0, 1, 2]), LABELS, top_k=2)
+    assert report.top_k_accuracy == pytest.approx(2 / 3)
+    assert report.accuracy == pytest.approx(1 / 3)
+
+
+def test_the_calibration_error_of_two_bins_counted_by_hand():
+    # Confidence 0.85 on four samples of which two are right, 0.55 on two that are both right.
+    confidence = np.array([0.85] * 4 + [0.55] * 2)
+    logits = np.stack([np.log(confidence), np.log(1 - confidence)], axis=1).astype(np.float32)
+    report = score(logits, np.array([0, 0, 1, 1, 0, 0]), ("yes", "no"), num_bins=10)
+    assert [(b.num_samples, round(b.low, 9), round(b.accuracy, 9)) for b in report.reliability] == [
+        (2, 0.5, 1.0),
+        (4, 0.8, 0.5),
+    ]
+    assert report.ece == pytest.approx((4 * 0.35 + 2 * 0.45) / 6, abs=1e-6)
+
+
+def test_a_certain_and_wrong_answer_has_a_finite_log_loss():
+    report = score(np.array([[200.0, -200.0]], np.float32), np.array([1]), ("a", "b"))
+    assert report.log_loss == pytest.approx(400)
+    assert report.brier == pytest.approx(2)
+    assert report.ece == pytest.approx(1)
+
+
+def test_what_is_undefined_has_its_reason():
+    report = score(one_hot([0, 0, 1]), np.array([0, 0, 0]), LABELS)
+    reasons = {undefined.metric: undefined.reason for undefined in report.undefined}
+    assert set(reasons) == {
+        f"accuracy/{name}"
+        for name in ("roc_auc_macro", "average_precision_macro", "top_k_accuracy", "matthews")
+    }
+    assert "one class only" in reasons["accuracy/matthews"]
+    assert "class a, b, c has samples on one side only" in reasons["accuracy/roc_auc_macro"]
