@@ -125,7 +125,7 @@ def diff(
 ) -> None:
     """Find where two artifacts of one run part: the first layer over tolerance, and the layers by damage.
 
-    Exit codes, as of diff: 0 no layer is over tolerance, 1 one is, 2 bad input.
+    A network of your own is imported from the current folder. Exit codes, as of diff: 0 no layer is over tolerance, 1 one is, 2 bad input.
     """
     from flows.cli.diff import diff as command
 

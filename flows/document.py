@@ -45,4 +45,5 @@ def _variant(variant: VariantResult) -> dict[str, JsonValue]:
         "artifact_digest": artifact.digest if artifact else None,
         "size_bytes": artifact.payload_bytes if artifact else None,
         "metrics": dict(variant.metrics),
+        "parts_at": variant.divergence.sentence if variant.divergence else None,
     }

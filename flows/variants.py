@@ -8,6 +8,7 @@ from flows.config import PipelineConfig
 from flows.home import Home
 from flows.requests import step_request
 from pt_core.artifacts.artifact import Artifact, Step
+from pt_core.building.locate import divergence_of
 from pt_core.building.plan import Plan, PlanNode
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import MeasuredVariant, VariantState
@@ -150,6 +151,7 @@ def _measured(
         artifact=artifact,
         evaluation=report if isinstance(report, EvaluationReport) else None,
         efficiency=timing if isinstance(timing, EfficiencyReport) else None,
+        divergence=divergence_of(failure) if failure else None,
     )
 
 

@@ -35,6 +35,8 @@ def guarded(action: Callable[[], None], *, as_json: bool) -> None:
     """Run a command's body; a named failure becomes its message and exit code, never a traceback."""
     try:
         action()
+    except typer.Exit:
+        raise
     except PtCoreError as error:
         # A refusal has printed its whole document already.
         fail(error, as_json=as_json and not isinstance(error, GateRefused))

@@ -8,7 +8,9 @@ from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
 from pt_core.decision.verdict import Verdict
+from pt_core.evaluation.difference import Divergence
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
+from pt_core.evaluation.transfer_table import TransferTable
 from pt_core.record import Record
 
 VariantState = Literal["built", "failed", "skipped"]
@@ -31,6 +33,8 @@ class MeasuredVariant(Record):
     """What was measured on it."""
     efficiency: EfficiencyReport | None
     """How fast it is."""
+    divergence: Divergence | None = None
+    """Where it parts from the reference, if it failed parity or a rule on accuracy or robustness."""
 
 
 class VariantResult(MeasuredVariant):
@@ -72,6 +76,10 @@ class RunResult(Record):
     """The training that all variants come from."""
     variants: tuple[VariantResult, ...]
     """In the order of the configuration."""
+    transfer: TransferTable | None = None
+    """Accuracy on what was crafted on one variant and scored on another; ``None`` where it was not measured."""
+    warnings: tuple[str, ...] = ()
+    """What a reader should know before trusting the numbers, each in one sentence."""
     winner: str | None
     """Name of the chosen variant; ``None`` when nothing passed."""
     winner_reason: str
