@@ -12,10 +12,12 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.check import Checked, check
+from flows.divergence import explain_refused
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
 from flows.requests import attack_request, prepare_request, root_request, train_request, verify_request
 from flows.servers import check_servers
+from flows.transfer import measure_transfer
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
@@ -25,6 +27,7 @@ from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantRes
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
+from pt_core.evaluation.points import check_fits
 from pt_core.isolation import stop_all
 from tasks.attack import attack
 from tasks.caching import run, settle
@@ -65,10 +68,14 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
         dataset, checkpoint, reference = train_and_verify(checked, home)
         track_training(tracked, checkpoint, dataset)
         variants, base = build_and_measure(checked, reference, dataset, home)
+        transferred = measure_transfer(variants, dataset=dataset, config=checked.settings, home=home)
         judged = tuple(gate(variant, base, checked.settings.gate) for variant in variants)
+        limits = checked.settings.limits.for_step()
+        judged = explain_refused(judged, base, dataset=dataset, limits=limits)
         result = _result(
             name, checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked
         )
+        result = result.model_copy(update=transferred._asdict())
         result = publish_all(result, tracked, str(home.runs / name))
         status = "FINISHED" if result.winner else "FAILED"
     except BaseException:
@@ -87,6 +94,7 @@ def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint,
     settings = checked.settings
     limits = settings.limits.for_step()
     dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
+    check_fits(settings.evaluation, dataset)
     checkpoint = run(train, train_request(settings, dataset, home), settings.limits.for_training())
     run(verify, verify_request(checkpoint), limits)
     return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limits)

@@ -88,6 +88,8 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     for variant in result.variants:
         if variant.problem:
             results.print(f"{variant.name}: {variant.problem}", highlight=False, markup=False, style="yellow")
+    for sentence in result.warnings:
+        results.print(sentence, highlight=False, markup=False, style="yellow")
     results.print(Panel(result.sentence, border_style="green" if exit_code == 0 else "red"))
     _print_line("report", str(folder / "report.html"))
     for link in result.links:

@@ -92,6 +92,8 @@ class TransferRequest(Record):
     """Strength, steps and samples."""
     seed: int
     """Seed of the random starts."""
+    store: str
+    """Folder for what a failure leaves behind."""
 
 
 class EfficiencyRequest(Record):

@@ -15,15 +15,14 @@ from pt_core.decision.result import RunResult
 from pt_core.files import write_bytes_atomically, write_text_atomically
 from pt_core.record import Record
 from pt_core.reporting.figure import to_bytes
-from pt_core.reporting.plots import run_figures, variant_figures
+from pt_core.reporting.plots import ROBUSTNESS, run_figures, variant_figures
+from pt_core.reporting.robustness import describe
 
 REPORT = "report.html"
 
 _UNDEFINED = "-"
 _RUN_PICTURES = {
     "accuracy_latency": "Accuracy of each variant over its latency ratio, with the accuracy floor",
-    "robustness_fgsm": "Accuracy of each variant over the strength of FGSM",
-    "robustness_gaussian-noise": "Accuracy of each variant over the strength of Gaussian noise",
     "training": "Loss and accuracy per epoch",
 }
 _VARIANT_PICTURES = {
@@ -91,13 +90,21 @@ def _render(result: RunResult, drawings: Drawings) -> str:
         result=result,
         rows=rows,
         robust=next((row.robust_metric for row in rows if row.robust_metric), None),
-        pictures={name: _picture(figure, _RUN_PICTURES[name]) for name, figure in drawings.run.items()},
+        pictures={name: _picture(figure, _describe(name)) for name, figure in drawings.run.items()},
+        robustness=[name for name in drawings.run if name.startswith(ROBUSTNESS)],
         families={key: _family(key, drawings.variants) for key in _VARIANT_PICTURES},
-        not_built=[variant for variant in result.variants if variant.state != "built"],
+        not_measured=[
+            v for v in result.variants if v.state != "built" or (v.artifact and v.artifact.not_run)
+        ],
+        parted=[variant for variant in result.variants if variant.divergence],
         artifacts={v.name: v.artifact for v in result.variants if v.artifact},
         evaluated=[variant for variant in result.variants if variant.evaluation],
         environment=result.checkpoint.environment,
     )
+
+
+def _describe(name: str) -> str:
+    return _RUN_PICTURES.get(name) or describe(name.removeprefix(ROBUSTNESS))
 
 
 def _family(key: str, found: Mapping[str, Mapping[str, Figure]]) -> list[Picture]:
@@ -123,6 +130,7 @@ def _templates() -> Environment:
         "human_bytes": human_bytes,
         "number": _number,
         "ratio": _ratio,
+        "short": lambda share: f"{share:.2f}",
         "percent": lambda share: f"{share:.1%}",
         "is_web": lambda url: url.startswith(("http://", "https://")),
     }

@@ -24,14 +24,11 @@ from pt_core.reporting.figure import (
     new_figure,
     shorten,
     to_bytes,
-    variant_style,
 )
+from pt_core.reporting.robustness import robustness_figures
 
-ATTACKS = {
-    "fgsm": ("Accuracy under FGSM", "epsilon"),
-    "gaussian-noise": ("Accuracy under Gaussian noise", "sigma"),
-}
-"""Title and axis of each perturbation's picture."""
+ROBUSTNESS = "robustness_"
+"""What the names of the pictures of robustness start with."""
 
 Steps = Literal["default", "steps-post"]
 
@@ -61,7 +58,7 @@ def run_figures(result: RunResult) -> dict[str, Figure]:
     """Return the figures of the whole run by name; one without anything to draw is left out."""
     figures = {
         "accuracy_latency": accuracy_latency(result),
-        **{f"robustness_{attack}": robustness(result, attack) for attack in ATTACKS},
+        **{f"{ROBUSTNESS}{name}": figure for name, figure in robustness_figures(result).items()},
         "training": training(result),
     }
     return {name: figure for name, figure in figures.items() if figure}
@@ -165,42 +162,6 @@ def _enlarge(
     _draw_family(inset, family, measure="", steps=steps)
     inset.set_xlim(*x)
     inset.set_ylim(0.9, 1.003)
-
-
-def robustness(result: RunResult, attack: str) -> Figure | None:
-    """Draw accuracy over the strength of one perturbation, a line per variant; ``None`` without points."""
-    title, unit = ATTACKS[attack]
-    lines = {variant.name: _points(variant, attack) for variant in result.variants}
-    if not any(len(points) > 1 for points in lines.values()):
-        return None
-    figure = new_figure(5.4, 4.0)
-    axes = figure.add_subplot()
-    dress(axes, title=title, x=f"{unit}, relative to the input's range or deviation", y="accuracy")
-    handles = []
-    for name, points in lines.items():
-        if points:
-            color, marker, dashes = variant_style(result, name)
-            handles += axes.plot(
-                [strength for strength, _ in points],
-                [accuracy for _, accuracy in points],
-                label=shorten(name, 28),
-                color=color,
-                marker=marker,
-                linestyle=dashes,
-                markersize=5,
-                alpha=0.9,
-            )
-    axes.set_ylim(-0.02, 1.04)
-    legend_below(figure, handles, columns=3)
-    return figure
-
-
-def _points(variant: VariantResult, attack: str) -> list[tuple[float, float]]:
-    """Return (strength, accuracy), the clean accuracy at strength 0 first."""
-    if variant.evaluation is None:
-        return []
-    found = [(p.strength, p.accuracy) for p in variant.evaluation.robustness if p.attack == attack]
-    return [(0.0, variant.evaluation.accuracy.accuracy), *sorted(found)]
 
 
 def training(result: RunResult) -> Figure | None:

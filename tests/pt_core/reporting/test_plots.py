@@ -19,11 +19,11 @@ from pt_core.reporting.figure import INK, to_bytes, variant_style
 from pt_core.reporting.plots import (
     confusion_matrix,
     precision_recall,
-    robustness,
     run_figures,
     training,
     variant_pictures,
 )
+from pt_core.reporting.robustness import robustness
 
 
 @pytest.fixture
