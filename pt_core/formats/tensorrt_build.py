@@ -101,6 +101,11 @@ def build(
     library = import_library(flavour)
     files = _copy_onnx(source, destination)
     network = parse_network(library, destination / ONNX, is_int8=source.precision == "int8")
+    batch = network.inputs[0].shape[0]
+    if batch != -1:
+        raise StepFailed(
+            f"tensorrt: the graph takes batches of {batch} only, expected any; export it with a dynamic batch"
+        )
     gpu = find_gpu()
     targets = (gpu.capability,) if gpu else compute_capabilities
     config = _configure(library, network, profile, workspace_bytes, targets=None if gpu else targets)

@@ -164,6 +164,11 @@ def make_run(*variants, name="run-1", digest="d" * 64, winner=None):
 
 
 @pytest.fixture(scope="session")
+def measured():
+    return make_measured
+
+
+@pytest.fixture(scope="session")
 def variant():
     return make_variant
 

@@ -1,5 +1,5 @@
 """The small checkpoint as a root artifact, without processes."""
 
-from tiny_fixtures import dataset, made, root
+from tiny_fixtures import builder, dataset, made, root
 
-__all__ = ["dataset", "made", "root"]
+__all__ = ["builder", "dataset", "made", "root"]
