@@ -104,6 +104,10 @@ class AccuracyNotReached(PtCoreError):
     """No quantized network that was tried keeps to the accuracy asked for; the details list each try."""
 
 
+class NothingFused(PtCoreError):
+    """No normalisation could be folded, so the artifact would be the source under another name."""
+
+
 class ParityError(PtCoreError):
     """An artifact's outputs differ from its source's by more than its precision allows."""
 

@@ -24,6 +24,8 @@ BUILT_IN = {
     "torchscript": "pt_core.formats.torchscript:TorchScriptFormat",
     "exported": "pt_core.formats.exported:ExportedFormat",
     "compiled": "pt_core.formats.compiled:CompiledFormat",
+    "bf16": "pt_core.formats.bf16:Bf16",
+    "fused": "pt_core.formats.fused:Fused",
     "onnx": "pt_core.formats.onnx_:OnnxFormat",
     "openvino": "pt_core.formats.openvino_:OpenVinoFormat",
     "tensorrt": "pt_core.formats.tensorrt_:TensorRTFormat",

@@ -1,4 +1,4 @@
-"""A network with dynamically quantized Linear layers on disk, without a pickle: safetensors and a list of names."""
+"""A network with dynamically quantized Linear layers on disk, without a pickle: safetensors, and names in its structure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.ao.nn.quantized.dynamic import Linear as Int8Linear
 
@@ -18,19 +17,9 @@ from pt_core.artifacts.checkpoint import WEIGHTS
 from pt_core.artifacts.tensors import Arrays, load_tensors, save_tensors
 from pt_core.artifacts.weights import load_strictly
 from pt_core.errors import IntegrityError
-from pt_core.formats.torch_ import LAYERS
-from pt_core.modeling.network import build_network
-from pt_core.modeling.spec import ModelSpec
-from pt_core.record import Record
+from pt_core.formats.structure import STRUCTURE
 
 _SCALE, _ZERO_POINT = "weight_scale", "weight_zero_point"
-
-
-class Int8Layers(Record):
-    """Which layers are INT8."""
-
-    layers: tuple[str, ...]
-    """Names of the quantized ``nn.Linear`` layers."""
 
 
 def int8_layers(network: nn.Module) -> dict[str, Int8Linear]:
@@ -55,29 +44,22 @@ def write_int8_network(network: nn.Module, folder: Path) -> None:
         if bias is not None:
             arrays[f"{name}.bias"] = bias.detach().numpy()
     save_tensors(folder / WEIGHTS, arrays)
-    (folder / LAYERS).write_text(Int8Layers(layers=tuple(layers)).to_json())
 
 
-def read_int8_network(folder: Path, spec: ModelSpec) -> nn.Module:
-    """Rebuild what :func:`write_int8_network` wrote.
+def fill_int8_network(network: nn.Module, folder: Path, names: tuple[str, ...]) -> None:
+    """Load what :func:`write_int8_network` wrote into a network as its code builds it.
 
     Raises:
         IntegrityError: a tensor is missing, left over, or of another shape or type than the code's layer.
     """
-    try:
-        names = Int8Layers.from_json((folder / LAYERS).read_bytes()).layers
-    except ValidationError as error:
-        raise IntegrityError(f"{folder / LAYERS}: not a list of layers: {error}") from error
     arrays = load_tensors(folder / WEIGHTS, finite=True)
     weights = {name: _take_weight(arrays, name, folder) for name in names}
     # The floating-point network is filled first, INT8 layers with their dequantized weights, so that the
     # one strict loader compares every name, shape and type.
     arrays |= {f"{name}.weight": weight.dequantize().numpy() for name, weight in weights.items()}
-    network = build_network(spec)
     load_strictly(network, arrays, source=folder / WEIGHTS)
     for name, weight in weights.items():
         _replace(network, name, weight, folder)
-    return network
 
 
 @contextmanager
@@ -111,7 +93,7 @@ def _replace(network: nn.Module, name: str, weight: Tensor, folder: Path) -> Non
     layer = modules.get(name)
     if not isinstance(layer, nn.Linear):
         raise IntegrityError(
-            f"{folder / LAYERS}: layer {name} is {type(layer).__name__} in the code, expected Linear"
+            f"{folder / STRUCTURE}: layer {name} is {type(layer).__name__} in the code, expected Linear"
         )
     with expected_notice():
         replacement = Int8Linear(  # type: ignore[no-untyped-call]

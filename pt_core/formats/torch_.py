@@ -16,8 +16,7 @@ from pt_core.record import Record
 if TYPE_CHECKING:
     from torch import nn
 
-LAYERS = "int8_layers.json"
-"""Names of the INT8 layers of a dynamically quantized network; absent where there is none."""
+    from pt_core.formats.structure import Structure
 
 
 class TorchFormat(Record):
@@ -37,12 +36,20 @@ class TorchFormat(Record):
 
     def load(self, artifact: Artifact, device: str) -> Predictor:
         """Rebuild the network from its code and fill it with the weights, strictly."""
+        from pt_core.formats.structure import read_structure
         from pt_core.inference.torch_predictor import TorchPredictor, check_device
 
         check_device(device)
         network = load_module(artifact).to(device)
-        provider = "eager" if artifact.quantization is None else "eager INT8"
-        return TorchPredictor(network, spec=artifact.spec, provider=provider, device=device)
+        structure = read_structure(Path(artifact.directory))
+        lowered = " INT8" if structure.int8_layers else " BF16" if structure.bf16 else ""
+        return TorchPredictor(
+            network,
+            spec=artifact.spec,
+            provider=f"eager{lowered}",
+            device=device,
+            count_nodes=lambda: _count_layers(network),
+        )
 
     def open_layers(self, artifact: Artifact, ancestors: tuple[Artifact, ...]) -> tuple[Opening, ...]:
         """Open the network module by module."""
@@ -52,15 +59,48 @@ class TorchFormat(Record):
 
 
 def load_module(artifact: Artifact) -> nn.Module:
-    """Return the network of a "torch" artifact, ready for inference, its INT8 layers rebuilt if it has any.
+    """Return the network of a "torch" artifact, ready for inference, with all that its structure says was done to it.
 
     Raises:
         IntegrityError: names, shapes or types are not those of the network's code.
     """
     from pt_core.artifacts.checkpoint_files import load_network
-    from pt_core.formats.int8_state import read_int8_network
+    from pt_core.formats.structure import Structure, read_structure
     from pt_core.inference.torch_predictor import for_inference
 
-    if (Path(artifact.directory) / LAYERS).exists():
-        return for_inference(read_int8_network(Path(artifact.directory), artifact.spec))
-    return for_inference(load_network(artifact, artifact.spec))
+    structure = read_structure(Path(artifact.directory))
+    if structure == Structure():
+        return for_inference(load_network(artifact, artifact.spec))
+    return for_inference(_load_changed(artifact, structure))
+
+
+def _load_changed(artifact: Artifact, structure: Structure) -> nn.Module:
+    import torch
+
+    from pt_core.artifacts.tensors import load_tensors
+    from pt_core.artifacts.weights import load_strictly
+    from pt_core.formats.bf16_state import fill_bf16_network
+    from pt_core.formats.fold import remove_folded
+    from pt_core.formats.int8_state import fill_int8_network
+    from pt_core.modeling.network import build_network
+
+    folder = Path(artifact.directory)
+    # What building draws is overwritten, so it should not cost the caller random numbers.
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(artifact.spec).eval()
+    remove_folded(network, structure.folds, source=folder)
+    if structure.bf16:
+        fill_bf16_network(network, folder, structure.bf16)
+    elif structure.int8_layers:
+        fill_int8_network(network, folder, structure.int8_layers)
+    else:
+        load_strictly(network, load_tensors(folder / WEIGHTS, finite=True), source=folder / WEIGHTS)
+    return network
+
+
+def _count_layers(network: nn.Module) -> tuple[int, int]:
+    """Return how many layers the code has, and how many are left that compute anything."""
+    from torch import nn
+
+    layers = [module for module in network.modules() if not any(module.children())]
+    return len(layers), sum(not isinstance(layer, nn.Identity) for layer in layers)

@@ -34,6 +34,7 @@ class Int8Dynamic(Record):
             NothingQuantized: the network has no Linear layer.
         """
         from pt_core.formats.int8_state import write_int8_network
+        from pt_core.formats.structure import read_structure, write_structure
         from pt_core.formats.torch_ import load_module
 
         network = load_module(source)
@@ -46,6 +47,8 @@ class Int8Dynamic(Record):
                 f"{', '.join(sorted({type(m).__name__ for m in network.modules()}))[:300]}; use onnx-int8-static"
             )
         write_int8_network(quantized, destination)
+        structure = read_structure(Path(source.directory))
+        write_structure(destination, structure.model_copy(update={"int8_layers": result.quantized_layers}))
         return result
 
 

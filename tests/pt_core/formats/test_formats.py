@@ -20,7 +20,8 @@ from pt_core.artifacts.tensors import read_golden, write_golden
 from pt_core.errors import IntegrityError, StepUnavailable
 from pt_core.formats.exported import ExportedFormat
 from pt_core.formats.onnx_ import OnnxFormat
-from pt_core.formats.torch_ import LAYERS, TorchFormat
+from pt_core.formats.structure import STRUCTURE
+from pt_core.formats.torch_ import TorchFormat
 from pt_core.formats.torchscript import TorchScriptFormat
 from pt_core.quantizers.int8_dynamic import Int8Dynamic
 
@@ -140,14 +141,14 @@ def test_an_int8_network_with_other_tensors_is_refused(root, made, change, match
 @pytest.mark.parametrize(
     ("layers", "match"),
     [
-        ('{"layers":["network.0.0.0"]}', r"network\.0\.0\.0"),
-        ("[]", "not a list of layers"),
-        ("{", "not a list"),
+        ('{"int8_layers":["network.0.0.0"]}', r"network\.0\.0\.0"),
+        ("[]", "not a structure of a network"),
+        ("{", "not a structure"),
     ],
 )
 def test_an_int8_network_with_another_list_of_layers_is_refused(root, made, layers, match):
     artifact = made(Int8Dynamic(), root)
-    (Path(artifact.directory) / LAYERS).write_text(layers)
+    (Path(artifact.directory) / STRUCTURE).write_text(layers)
     with pytest.raises(IntegrityError, match=match):
         TorchFormat().load(artifact, "cpu")
 
