@@ -65,6 +65,8 @@ class _Pair:
     """One layer, against its namesake and against those that follow it."""
 
     layer: Layer
+    taken_in: tuple[str, ...]
+    """Names of the layers just before it that the other form does not have: they are fused into this one."""
     sums: list[_Sums] = field(default_factory=list)
 
     @property
@@ -88,12 +90,15 @@ class LayerErrors:
     def add(self, observed: Sequence[Layer], expected: Sequence[Layer]) -> None:
         """Add one batch; layers that are called another number of times, or have another shape, are left out."""
         found = {(layer.name, layer.call): layer for layer in observed}
+        missing: list[str] = []
         for number, reference in enumerate(expected):
             key = (reference.name, reference.call)
             layer = found.get(key)
             if layer is None or not _comparable(layer, reference):
+                missing.append(reference.name)
                 continue
-            pair = self._pairs.setdefault(key, _Pair(_without_value(reference)))
+            pair = self._pairs.setdefault(key, _Pair(_without_value(reference), tuple(missing)))
+            missing.clear()
             followers = [
                 f for f in expected[number : number + 1 + _FOLLOWERS] if f.value.shape == layer.value.shape
             ]
@@ -105,16 +110,20 @@ class LayerErrors:
     def differences(self) -> tuple[LayerDifference, ...]:
         """Return every layer that could be compared, in the order of the reference's execution."""
         found = []
-        before = 0.0
+        amplitudes: list[tuple[str, float]] = []
         for pair in self._pairs.values():
-            num_folded, sums = pair.best
-            found.append(self._difference(pair.layer, sums, before, is_folded=num_folded > 0))
-            before = sums.amplitude if sums.is_finite else before
+            sums = pair.best[1]
+            # What a module's own code combines is what its parts gave, on whichever branch.
+            own = [amplitude for name, amplitude in amplitudes if name.startswith(f"{pair.layer.name}.")]
+            before = max([amplitude for _, amplitude in amplitudes[-1:]] + own, default=0.0)
+            found.append(self._difference(pair, sums, before))
+            amplitudes.append((pair.layer.name, sums.amplitude if sums.is_finite else before))
         return tuple(found)
 
-    def _difference(self, layer: Layer, sums: _Sums, before: float, *, is_folded: bool) -> LayerDifference:
+    def _difference(self, pair: _Pair, sums: _Sums, before: float) -> LayerDifference:
+        layer = pair.layer
         name = f"{layer.name} [call {layer.call + 1}]" if layer.num_calls > 1 else layer.name
-        kind = f"{layer.kind}, with the next folded in" if is_folded else layer.kind
+        kind = _kind(pair)
         if not sums.is_finite:
             return LayerDifference(
                 layer=name,
@@ -143,6 +152,14 @@ class LayerErrors:
 def worst_first(differences: Sequence[LayerDifference], count: int) -> tuple[LayerDifference, ...]:
     """Return the layers that do the most damage themselves, those that are not finite before all others."""
     return tuple(sorted(differences, key=_damage, reverse=True)[:count])
+
+
+def _kind(pair: _Pair) -> str:
+    if pair.best[0]:
+        return f"{pair.layer.kind}, with what follows folded in"
+    # Operations in a module's own code have other names in every graph.
+    fused = ", ".join(name for name in pair.taken_in if "/" not in name)
+    return f"{pair.layer.kind}, with {fused} fused in" if fused else pair.layer.kind
 
 
 def _damage(difference: LayerDifference) -> float:

@@ -108,6 +108,21 @@ class Tied(nn.Module):
         return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
 
 
+class Stacked(nn.Module):
+    """Three linear layers, an activation that is called twice, and a sum in its own code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 32)
+        self.second = nn.Linear(32, 32)
+        self.act = nn.LeakyReLU(0.5)
+        self.last = nn.Linear(32, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.first(x.flatten(1)))
+        return self.last(self.act(self.second(x)) + x)
+
+
 class Recurrent(nn.Module):
     """Has one layer with two matrices, which reads the rows of a picture."""
 

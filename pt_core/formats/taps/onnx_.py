@@ -130,14 +130,13 @@ def _candidates(path: Path, places: Mapping[str, Place]) -> list[_Tap]:
     left = {name for node in _executed(str(path), "extended").graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     produced = {name for node in graph.node for name in node.output}
-    results = {output.name for output in graph.output}
     taps = []
     for name, place in places.items():
         scale, zero_point = constants.get(f"{name}_scale"), constants.get(f"{name}_zero_point")
         if name + _QUANTIZED in produced and scale is not None and zero_point is not None:
             parts = numpy_helper.to_array(scale), numpy_helper.to_array(zero_point).astype(np.int32)
             taps.append(_Tap(place, name + _QUANTIZED, *parts))
-        elif name in left and name in produced and name not in results:
+        elif name in left and name in produced:
             taps.append(_Tap(place, name, None, None))
     return taps
 
