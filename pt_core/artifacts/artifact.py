@@ -120,6 +120,8 @@ class Parity(Record):
     """The reference against itself on the same inputs; above zero means randomness."""
     points: tuple[ParityPoint, ...]
     """One per batch size, then one per size of each declared dynamic axis."""
+    is_bound: bool = True
+    """Whether the points are held to the tolerance; not where the weights were trained on after the reference."""
     settings: tuple[SettingParity, ...] = ()
     """One per setting of its runtime, least optimised first; empty where there is nothing to set."""
     pinned: str | None = None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pt_core.artifacts.artifact import Artifact, Parity, Precision, SettingParity
 from pt_core.artifacts.integrity import replay_golden
-from pt_core.artifacts.plugin import Predictor, Settings
+from pt_core.artifacts.plugin import Predictor, RuntimeInfo, Settings
 from pt_core.artifacts.registry import make_format
 from pt_core.artifacts.tensors import read_golden
 from pt_core.building.requests import CheckRequest
@@ -36,8 +36,10 @@ def prove(request: CheckRequest) -> tuple[Predictor, Parity | None]:
         candidate = make_format(staged.format).load(staged, "cpu")
         _prove_root(request, candidate, samples)
         return candidate, None
+    if staged.quantization is not None and staged.quantization.is_retrained:
+        return prove_retrained(request, samples)
     expectation = _expect(
-        load_predictor(reference), staged, samples, where=f"{_step(staged)} against the reference"
+        load_predictor(reference), request, samples, where=f"{_step(staged)} against the reference"
     )
     settings = tuple(_prove_settings(staged, expectation))
     try:
@@ -50,6 +52,58 @@ def prove(request: CheckRequest) -> tuple[Predictor, Parity | None]:
     return candidate, parity.model_copy(
         update={"settings": settings, "pinned": candidate.runtime().setting if settings else None}
     )
+
+
+def prove_retrained(request: CheckRequest, samples: NDArray[np.float32]) -> tuple[Predictor, Parity]:
+    """Return a staged artifact whose weights were trained on, and its agreement with the reference, not bound.
+
+    Its logits differ from the reference's by right, and how much accuracy that costs is for the gate to judge. What
+    trained it is held to its own answers to one sample at a time, and a conversion of it to its source.
+
+    Raises:
+        ParityError: it does not agree with itself or with its source, or these with themselves.
+        StepFailed: its runtime cannot load it.
+    """
+    staged, source, reference = request.staged, request.source, request.reference
+    assert reference is not None
+    candidate = make_format(staged.format).load(staged, "cpu")
+    is_conversion = source.quantization is not None
+    where = (
+        f"{_step(staged)} against {f'its source {source.format}' if is_conversion else 'itself at batch 1'}"
+    )
+    basis = load_predictor(source) if is_conversion else OneByOne(candidate)
+    expectation = _expect(basis, request, samples, where=where, who="the source")
+    settings = tuple(_prove_settings(staged, expectation))
+    try:
+        parity = _meet(expectation, candidate, ANOTHER_RUNTIME[staged.precision], where=where)
+    except ParityError as error:
+        raise ParityError(f"{error.message}{_advise(staged, settings)}", details=error.details) from error
+    agreement = _expect(load_predictor(reference), request, samples, where="the reference")
+    return candidate, parity.model_copy(
+        update={
+            "precision": staged.precision,
+            "points": observe(agreement, candidate, staged.precision).points,
+            "is_bound": False,
+            "settings": settings,
+            "pinned": candidate.runtime().setting if settings else None,
+        }
+    )
+
+
+class OneByOne:
+    """A predictor that is asked for one sample at a time: what depends on the batch shows beside it."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        """Keep the predictor."""
+        self._predictor = predictor
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, num_classes) float32 logits of (N, *input_shape) float32 raw inputs."""
+        return np.concatenate([self._predictor.logits(sample[None]) for sample in batch])
+
+    def runtime(self) -> RuntimeInfo:
+        """Return what executes the predictor."""
+        return self._predictor.runtime()
 
 
 def read_samples(request: CheckRequest) -> NDArray[np.float32]:
@@ -67,14 +121,14 @@ def _prove_conversion(request: CheckRequest, candidate: Predictor, samples: NDAr
     if staged.precision != source.precision or source.digest == reference.digest:
         return
     where = f"{_step(staged)} against its source {source.format}"
-    expectation = _expect(load_predictor(source), staged, samples, where=where, who="the source")
+    expectation = _expect(load_predictor(source), request, samples, where=where, who="the source")
     _meet(expectation, candidate, ANOTHER_RUNTIME[staged.precision], where=where)
 
 
 def _prove_root(request: CheckRequest, candidate: Predictor, samples: NDArray[np.float32]) -> None:
     staged = request.staged
     # First against itself, on every batch: randomness is reported as such, not as outputs that were not reproduced.
-    _expect(candidate, staged, samples, where="torch against itself")
+    _expect(candidate, request, samples, where="torch against itself")
     try:
         replay_golden(
             request.source,
@@ -151,14 +205,15 @@ def _step(staged: Artifact) -> str:
 
 def _expect(
     reference: Predictor,
-    staged: Artifact,
+    request: CheckRequest,
     samples: NDArray[np.float32],
     *,
     where: str,
     who: str = "the reference",
 ) -> Expectation:
     try:
-        return expect(reference, samples, staged.spec.dynamic_axes, who=who)
+        example = read_golden(request.source)[0]
+        return expect(reference, samples, request.staged.spec.dynamic_axes, example=example, who=who)
     except ParityError as error:
         raise ParityError(f"{where}: {error.message}", details=error.details) from error
 

@@ -15,9 +15,9 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from pt_core.artifacts.artifact import Quantization
+from pt_core.artifacts.artifact import Artifact, Quantization
 from pt_core.errors import NothingQuantized
-from pt_core.formats.capture import capture
+from pt_core.formats.capture import capture, example_inputs
 from pt_core.formats.exported import save_program
 
 _ANNOTATION = "quantization_annotation"
@@ -56,10 +56,11 @@ def make_int8(prepared: GraphModule) -> GraphModule:
     return converted
 
 
-def write_int8(converted: GraphModule, examples: torch.Tensor, destination: Path) -> None:
-    """Write an INT8 graph as the payload of an "exported" artifact, its batch dynamic."""
+def write_int8(converted: GraphModule, source: Artifact, destination: Path) -> None:
+    """Write an INT8 graph as the payload of an "exported" artifact, its batch and declared axes dynamic."""
     with torch.no_grad():
-        save_program(capture(converted, examples), destination)
+        program = capture(converted, example_inputs(source), axes=source.spec.dynamic_axes)
+    save_program(program, destination)
 
 
 def only_layer(prepared: GraphModule, layer: str) -> GraphModule:

@@ -54,7 +54,7 @@ class Int8Static(Record):
         """
         if data is None or not len(data.calibration.x):
             raise DataError(f"{self.name}: no calibration samples, expected at least one")
-        from pt_core.formats.capture import example_inputs, export_program
+        from pt_core.formats.capture import export_program
         from pt_core.quantizers.pt2e import describe_int8, write_int8
 
         program = export_program(source)
@@ -64,7 +64,7 @@ class Int8Static(Record):
             found = self._search(program, data, max_accuracy_drop=self.max_accuracy_drop)
             graph, extra = found.candidate, {"tries": found.tries, "damage": found.damage}
         result = describe_int8(graph, scheme=self.name)
-        write_int8(graph, example_inputs(source), destination)
+        write_int8(graph, source, destination)
         return result.model_copy(update=extra)
 
     def _observe(self, program: ExportedProgram, data: StepData, *, kept: tuple[str, ...]) -> GraphModule:

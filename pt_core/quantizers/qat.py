@@ -72,8 +72,8 @@ class Int8Qat(Record):
         )
         from pt_core.quantizers.qat_training import drop_batch_counters, fine_tune
 
-        examples = example_inputs(source)
-        program = capture(load_network(source, source.spec).train(), examples)
+        network = load_network(source, source.spec).train()
+        program = capture(network, example_inputs(source), axes=source.spec.dynamic_axes)
         prepared = prepare_training(program, reduce_range=self.reduce_range)
         choice = {"auto": "auto", "fp32": "fp32", "bf16": "bf16-mixed"}[self.precision]
         precision = resolve_precision(choice, "cpu").precision
@@ -85,7 +85,7 @@ class Int8Qat(Record):
         made = run_batches(graph, samples, batch_size=self.batch_size).numpy()
         self._check(made, trained)
         result = describe_int8(graph, scheme=self.name)
-        write_int8(graph, examples, destination)
+        write_int8(graph, source, destination)
         return result.model_copy(update={"is_retrained": True})
 
     def _config(self) -> TrainConfig:
