@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import Node
 
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import EXPORT_BATCH
@@ -82,13 +83,24 @@ def capture(
 
 def _refuse_state(program: ExportedProgram) -> None:
     """Refuse a network that writes to its own buffers: formats without state would drop that in silence."""
-    changed = [name.removeprefix("network.") for name in program.graph_signature.buffers_to_mutate.values()]
+    if not any(_may_write(node) for node in program.graph.nodes):
+        return
+    # Only a decomposed program says which buffers it writes to.
+    signature = program.run_decompositions({}).graph_signature
+    changed = [name.removeprefix("network.") for name in signature.buffers_to_mutate.values()]
     if changed:
         shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
         raise StepFailed(
             f"the network changes its state in each call, in evaluation mode too: {shown}; a BatchNorm is left in "
             "training mode, or its code counts or averages; do that in training mode only (if self.training)"
         )
+
+
+def _may_write(node: Node) -> bool:
+    """Return whether a node writes to what it is given: an operation in place, or a norm in training mode."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return node.target._schema.is_mutable or ("_norm" in str(node.target) and True in node.args)
 
 
 def _dynamic_shape(axes: tuple[DynamicAxis, ...]) -> dict[int, Dim]:

@@ -15,6 +15,7 @@ from pydantic import Field
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.layers import Opening
 from pt_core.artifacts.plugin import INPUT_NAME, OUTPUT_NAME, Predictor
+from pt_core.errors import StepFailed
 from pt_core.formats.onnx_runtime import GRAPH_LEVELS, GraphLevel, OnnxRuntime, as_setting, from_setting
 from pt_core.record import Record
 
@@ -50,7 +51,7 @@ class OnnxFormat(Record):
 
         program = export_program(source)
         path = destination / FILE
-        with _quiet_exporter():
+        with _quiet_exporter(), _refusals():
             exported = torch.onnx.export(
                 program,
                 (),
@@ -105,6 +106,24 @@ def missing_packages(*names: str) -> str | None:
     """Return what to install for packages that are not here, or ``None``."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     return f"needs {', '.join(missing)}; pip install {' '.join(missing)}" if missing else None
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise what the exporter has no translation for as a failed step, with its last words only."""
+    import torch
+
+    try:
+        yield
+    except torch.onnx.errors.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = " ".join(str(cause).split())[:500]
+        raise StepFailed(
+            f"torch.onnx has no ONNX for an operation of the exported program: {reason}; write the network without it, "
+            "or ship it in another format (exported, torchscript)"
+        ) from error
 
 
 @contextmanager

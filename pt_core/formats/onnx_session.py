@@ -18,7 +18,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
-from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.artifacts.plugin import EXPORT_BATCH, RuntimeInfo
 from pt_core.environment import num_cpus
 from pt_core.errors import StepFailed, StepUnavailable
 from pt_core.formats.onnx_nodes import count_executed_nodes, count_nodes
@@ -61,7 +61,7 @@ class OnnxPredictor:
         if used != [PROVIDER]:
             raise StepFailed(f"onnx: ONNX Runtime uses {', '.join(used)}, expected {PROVIDER}")
         self._input = self._session.get_inputs()[0].name
-        self.logits(np.zeros((2, *spec.input_shape), dtype=np.float32))
+        self.logits(np.zeros((EXPORT_BATCH, *spec.input_shape), dtype=np.float32))
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (N, num_classes) float32 logits of (N, *input_shape) float32 raw inputs."""

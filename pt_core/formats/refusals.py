@@ -34,17 +34,15 @@ class Guard(NamedTuple):
 def watch_guards() -> Iterator[list[Guard]]:
     """Collect the conditions on sizes that come up inside; torch logs them, and keeps no line of those it violates."""
     watcher = _Watcher()
-    level, propagate = _GUARDS.level, _GUARDS.propagate
-    _GUARDS.addHandler(watcher)
-    _GUARDS.setLevel(logging.INFO)
+    level, handlers, propagate = _GUARDS.level, _GUARDS.handlers, _GUARDS.propagate
     # Only for the watcher: nobody asked torch for these messages on the screen.
-    _GUARDS.propagate = False
+    _GUARDS.handlers, _GUARDS.propagate = [watcher], False
+    _GUARDS.setLevel(logging.INFO)
     try:
         yield watcher.guards
     finally:
-        _GUARDS.removeHandler(watcher)
+        _GUARDS.handlers, _GUARDS.propagate = handlers, propagate
         _GUARDS.setLevel(level)
-        _GUARDS.propagate = propagate
 
 
 def explain(error: Exception, guards: list[Guard]) -> str:
@@ -66,7 +64,10 @@ def explain(error: Exception, guards: list[Guard]) -> str:
             "the graph would not hold for every size; write it with -1 or operations on whole tensors"
         )
     else:
-        cause = f"{type(error).__name__}{_at(_place(error))}"
+        cause = (
+            f"its code raised {type(error).__name__}{_at(_place(error))}, where sizes and values are only symbols "
+            "while it is captured; keep them in tensors, without NumPy and without dictionaries keyed by a size"
+        )
     return f"torch.export refused the network: {cause} (torch: {_quote(text)})"
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.artifacts.plugin import EXPORT_BATCH, RuntimeInfo
 from pt_core.errors import StepFailed, StepUnavailable
 from pt_core.inference.preprocess import check_batch
 from pt_core.modeling.spec import ModelSpec
@@ -60,7 +60,8 @@ class TorchPredictor:
         self._device = torch.device(device)
         # TorchScript profiles its first runs and specialises after them.
         for _ in range(num_warm_ups):
-            self.logits(np.zeros((2, *spec.input_shape), dtype=np.float32))
+            # The size that programs were exported with: one that holds for no other still loads, and parity says so.
+            self.logits(np.zeros((EXPORT_BATCH, *spec.input_shape), dtype=np.float32))
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return (N, num_classes) float32 logits of (N, *input_shape) float32 raw inputs."""

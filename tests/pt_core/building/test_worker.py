@@ -89,7 +89,7 @@ def test_a_batch_baked_into_a_trace_is_refused(root_of, run):
 @pytest.mark.parametrize(
     ("network", "match"),
     [
-        ("Random", "torch against itself: batch size 64: the reference differs from itself.*as with dropout"),
+        ("Random", "torch against itself: batch size 1: the reference differs from itself.*as with dropout"),
         ("RandomAlone", "batch size 1: the reference differs from itself.*as with dropout"),
     ],
 )
