@@ -1,0 +1,110 @@
+"""pt-pipeline diff: names and folders, what the run stored, and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import run_results
+import tiny
+from tiny_fixtures import dataset
+from typer.testing import CliRunner
+
+from flows.__main__ import app
+from pt_core.evaluation.difference import Divergence, LayerDifference, LinkDifference, explain
+
+__all__ = ["dataset"]
+
+FIRST = LayerDifference(
+    layer="network.0.3",
+    kind="Conv2d",
+    max_abs_error=1.5,
+    relative_error=0.41,
+    sqnr_db=7.7,
+    cosine=0.93,
+    jump=0.4,
+    within=False,
+)
+LINK = LinkDifference(
+    source="exported",
+    target="onnx",
+    state="differs",
+    precision="bf16",
+    max_relative_error=0.05,
+    num_layers=12,
+    first=FIRST,
+)
+FOUND = Divergence(
+    a="torch",
+    b="int8-dynamic",
+    num_samples=16,
+    batch_size=4,
+    precision="int8",
+    max_relative_error=0.35,
+    agrees=False,
+    first=FIRST,
+    link=LINK,
+    ranked=(FIRST,),
+    chain=(LINK,),
+    sentence=explain(FIRST, LINK, 0.35),
+)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home with one run, whose failed variant has a divergence."""
+    result = run_results.make_run_result(tmp_path)
+    variants = tuple(
+        v.model_copy(update={"divergence": FOUND}) if v.state == "failed" else v for v in result.variants
+    )
+    folder = tmp_path / "runs" / result.run_name
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(result.model_copy(update={"variants": variants}).to_json())
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def diff(*arguments: str):
+    return CliRunner().invoke(app, ["diff", *arguments])
+
+
+def test_the_sentence_says_layer_step_error_and_tolerance():
+    assert FOUND.sentence == (
+        "first layer over tolerance: network.0.3 (Conv2d), at the step exported -> onnx: "
+        "relative error 0.41, allowed 0.05"
+    )
+
+
+def test_a_variant_that_failed_shows_what_its_run_found(home):
+    answer = diff("torch", "int8-dynamic", "--json")
+    assert answer.exit_code == 1
+    assert Divergence.model_validate(json.loads(answer.stdout)) == FOUND
+    shown = diff("torch", "int8-dynamic")
+    assert shown.exit_code == 1
+    assert "network.0.3" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("pair", "match"),
+    [
+        (("torch", "onxn"), "did you mean 'onnx'?"),
+        (("torch", "onnx-int8-static"), "there is no artifact to open, it was skipped"),
+        (("torch", "onnx", "--run", "gone"), "no run named 'gone'"),
+    ],
+)
+def test_what_cannot_be_compared_is_bad_input(home, pair, match):
+    answer = diff(*pair)
+    assert answer.exit_code == 2
+    assert match in " ".join(answer.stderr.split())
+
+
+def test_two_folders_are_compared_without_a_run(tmp_path, dataset, monkeypatch):
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path / "home"))
+    root = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
+    answer = diff(root.directory, root.directory, "--json")
+    assert answer.exit_code == 0, answer.output
+    found = Divergence.model_validate(json.loads(answer.stdout))
+    assert found.agrees
+    assert found.ranked
+    assert Path(root.directory).is_dir()
