@@ -41,8 +41,16 @@ class ExportedFormat(Record):
         from pt_core.inference.torch_predictor import TorchPredictor, check_device
 
         check_device(device)
-        module = load_program(artifact).module().to(device)
-        return TorchPredictor(module, spec=artifact.spec, provider="torch.export program", device=device)
+        program = load_program(artifact)
+        num_nodes = count_operators(program)
+        return TorchPredictor(
+            program.module().to(device),
+            spec=artifact.spec,
+            provider="torch.export program",
+            device=device,
+            # Executed as it is written.
+            count_nodes=lambda: (num_nodes, num_nodes),
+        )
 
     def open_layers(self, artifact: Artifact, ancestors: tuple[Artifact, ...]) -> tuple[Opening, ...]:
         """Open the program node by node."""
@@ -61,6 +69,14 @@ def load_program(artifact: Artifact) -> ExportedProgram:
     # torch.export.load executes pickled code by two routes unless this is set when it runs.
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     return torch.export.load(Path(artifact.directory) / FILE)
+
+
+def count_operators(program: ExportedProgram) -> int:
+    """Return how many operators a program calls, those that only ask for a size left out."""
+    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    return sum(target.partition(".")[0] in ("aten", "quantized_decomposed") for target in targets) - sum(
+        target.startswith(("aten.sym_", "aten._assert")) for target in targets
+    )
 
 
 def save_program(program: ExportedProgram, destination: Path) -> None:

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 
 from pt_core.errors import StepFailed
 from pt_core.formats.compiled import cpp_compiler, variable_set
+from pt_core.formats.exported import count_operators
 from pt_core.record import Record
 
 _KERNEL_CALL = re.compile(
@@ -89,14 +90,6 @@ def compile_program(program: ExportedProgram, package: Path, *, scratch: Path) -
         threads="chosen at run time",
         num_nodes=count_operators(program),
         num_kernels=sum(len(_KERNEL_CALL.findall(Path(file).read_text())) for file in sources),
-    )
-
-
-def count_operators(program: ExportedProgram) -> int:
-    """Return how many operators a program calls, those that only ask for a size left out."""
-    targets = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-    return sum(target.partition(".")[0] in ("aten", "quantized_decomposed") for target in targets) - sum(
-        target.startswith(("aten.sym_", "aten._assert")) for target in targets
     )
 
 
