@@ -130,6 +130,7 @@ def _templates() -> Environment:
         "human_bytes": human_bytes,
         "number": _number,
         "ratio": _ratio,
+        "count_or_dash": lambda count: _UNDEFINED if count is None else f"{count:,}",
         "short": lambda share: f"{share:.2f}",
         "percent": lambda share: f"{share:.1%}",
         "is_web": lambda url: url.startswith(("http://", "https://")),

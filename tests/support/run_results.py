@@ -320,13 +320,25 @@ def make_evaluation(home: Path, dataset: Dataset, artifact: Artifact, row: tuple
         accuracy=accuracy,
         robustness=make_robustness(accuracy.accuracy, len(name)),
         peak_memory_bytes=90 * 2**20,
-        runtime=RuntimeInfo(runtime=f"{artifact.format} 1.0", provider="CPU", num_threads=1),
+        runtime=make_runtime(artifact),
     )
     with staging(home / "evaluations") as folder:
         tensors = {"logits": logits, "targets": targets, "ids": np.arange(NUM_TEST, dtype=np.int64)}
         save_file(tensors, folder / LOGITS)
         bundle = seal(folder, name=name, kind="evaluation", info=info)
     return EvaluationReport.model_validate({**info.model_dump(), **bundle.model_dump()})
+
+
+def make_runtime(artifact: Artifact) -> RuntimeInfo:
+    """An ONNX graph that its runtime fused from 31 nodes to 12; no counts of anything else."""
+    num_nodes, num_executed = (31, 12) if artifact.format == "onnx" else (None, None)
+    return RuntimeInfo(
+        runtime=f"{artifact.format} 1.0",
+        provider="CPU",
+        num_threads=1,
+        num_nodes=num_nodes,
+        num_nodes_optimized=num_executed,
+    )
 
 
 def make_robustness(accuracy: float, offset: int) -> tuple[RobustnessPoint, ...]:
