@@ -15,11 +15,14 @@ from pt_core.evaluation.report import RobustnessPoint
 from pt_core.evaluation.requests import EvaluateRequest
 from pt_core.isolation import report_progress
 
+Answers = dict[str, NDArray[np.int32]]
+"""Predicted class of each perturbed sample, by the flat metric name of its point."""
+
 
 def attack_directly(
     predict: Callable[[NDArray[np.float32]], NDArray[np.float32]], samples: Samples, request: EvaluateRequest
-) -> tuple[tuple[RobustnessPoint, ...], NDArray[np.float32] | None]:
-    """Run Square at every radius; return the points, and what it made at the radius of the transfer table.
+) -> tuple[tuple[RobustnessPoint, ...], NDArray[np.float32] | None, Answers]:
+    """Run Square at every radius; return the points, what it made at the transfer table's, and the answers.
 
     Args:
         predict: the artifact, (n, *input_shape) float32 -> (n, num_classes) float32 logits.
@@ -27,6 +30,7 @@ def attack_directly(
         request: which radii, how many samples and queries; the seed is that of the attacks.
     """
     config, points, kept = request.config, [], None
+    answers: Answers = {}
     rows = spread(len(samples.x), config.square_samples)
     for done, epsilon in enumerate(config.square_epsilons, start=1):
         result = square(
@@ -38,16 +42,16 @@ def attack_directly(
             bounds=bounds_of(request.dataset),
             seed=request.attacks.seed,
         )
-        points.append(
-            RobustnessPoint(
-                attack="square",
-                strength=epsilon,
-                accuracy=float(result.is_right.mean()),
-                num_samples=len(rows),
-                num_queries=result.num_queries,
-            )
+        scored = RobustnessPoint(
+            attack="square",
+            strength=epsilon,
+            accuracy=float(result.is_right.mean()),
+            num_samples=len(rows),
+            num_queries=result.num_queries,
         )
+        points.append(scored)
+        answers[scored.metric] = np.where(result.is_right, samples.y[rows], -1).astype(np.int32)
         if epsilon == config.transfer_epsilon:
             kept = result.x
         report_progress(done, len(config.square_epsilons), f"square {epsilon:g}")
-    return tuple(points), kept
+    return tuple(points), kept, answers

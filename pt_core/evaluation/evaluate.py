@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,17 @@ from pt_core.bundle import check_digest, seal, staging
 from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import NotComparable, StepFailed
 from pt_core.evaluation.accuracy import check_finite, score
-from pt_core.evaluation.direct import attack_directly
+from pt_core.evaluation.direct import Answers, attack_directly
 from pt_core.evaluation.memory import mark_peak, peak_growth
 from pt_core.evaluation.points import spread
-from pt_core.evaluation.report import LOGITS, SQUARE, EvaluationInfo, EvaluationReport, RobustnessPoint
+from pt_core.evaluation.report import (
+    ANSWERS,
+    LOGITS,
+    SQUARE,
+    EvaluationInfo,
+    EvaluationReport,
+    RobustnessPoint,
+)
 from pt_core.evaluation.requests import EvaluateRequest
 from pt_core.inference.predictor import load_predictor
 from pt_core.isolation import report_progress
@@ -45,10 +51,10 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     before = mark_peak()
     predictor = load_predictor(request.artifact, device="cpu")
     logits = _predict(predictor, samples.x, request, where="clean samples")
-    replayed = tuple(_replay(predictor, samples, request))
+    replayed, answers = _replay(predictor, samples, request)
     peak_memory_bytes = peak_growth(before)
     predict = functools.partial(_predict, predictor, request=request, where="samples of Square")
-    searched, found = attack_directly(predict, samples, request)
+    searched, found, direct_answers = attack_directly(predict, samples, request)
     info = EvaluationInfo(
         artifact_digest=request.artifact.digest,
         dataset_digest=request.dataset.digest,
@@ -60,7 +66,10 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
         robustness=(*replayed, *searched),
         runtime=predictor.runtime(),
     )
-    return _write(info, logits=logits, samples=samples, searched=found, store=Path(request.store))
+    answers |= direct_answers
+    return _write(
+        info, logits=logits, answers=answers, samples=samples, searched=found, store=Path(request.store)
+    )
 
 
 def _check_comparable(request: EvaluateRequest) -> None:
@@ -99,7 +108,12 @@ def _predict(
     return logits
 
 
-def _replay(predictor: Predictor, samples: Samples, request: EvaluateRequest) -> Iterator[RobustnessPoint]:
+def _replay(
+    predictor: Predictor, samples: Samples, request: EvaluateRequest
+) -> tuple[tuple[RobustnessPoint, ...], Answers]:
+    """Score every perturbation that was crafted once; return the points and the predicted classes."""
+    points: list[RobustnessPoint] = []
+    answers: Answers = {}
     total = len(request.attacks.points)
     rows = spread(len(samples.x), request.attacks.num_samples)
     expected, targets = (len(rows), *samples.x.shape[1:]), samples.y[rows]
@@ -108,20 +122,24 @@ def _replay(predictor: Predictor, samples: Samples, request: EvaluateRequest) ->
         x = np.load(file, mmap_mode="r", allow_pickle=False)
         if x.shape != expected:
             raise NotComparable(f"evaluate: {point.file} has shape {x.shape}, expected {expected}")
-        logits = _predict(predictor, x, request, where=point.file)
-        yield RobustnessPoint(
+        predicted = _predict(predictor, x, request, where=point.file).argmax(axis=1)
+        scored = RobustnessPoint(
             attack=point.attack,
             strength=point.strength,
-            accuracy=float((logits.argmax(axis=1) == targets).mean()),
+            accuracy=float((predicted == targets).mean()),
             num_samples=len(rows),
         )
+        points.append(scored)
+        answers[scored.metric] = predicted.astype(np.int32)
         report_progress(done, total, f"{point.attack} {point.strength:g}")
+    return tuple(points), answers
 
 
 def _write(
     info: EvaluationInfo,
     *,
     logits: NDArray[np.float32],
+    answers: Answers,
     samples: Samples,
     searched: NDArray[np.float32] | None,
     store: Path,
@@ -133,6 +151,7 @@ def _write(
             "ids": np.array(samples.ids),
         }
         save_file(tensors, folder / LOGITS)
+        save_file(answers, folder / ANSWERS)
         if searched is not None:
             np.save(folder / SQUARE, searched)
         bundle = seal(folder, name="evaluation", kind="evaluation", info=info)

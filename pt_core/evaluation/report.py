@@ -12,8 +12,9 @@ from pt_core.record import Record
 
 LOGITS = "logits.safetensors"
 """Tensors ``logits`` (N, num_classes) float32, ``targets`` (N,) int64, ``ids`` (N,) int64 on the clean test split."""
-
-
+ANSWERS = "answers.safetensors"
+"""Predicted class of every perturbed sample, (num_samples,) int32 under the flat metric name of its point; -1 is
+one that Square found wrong, whose class is not kept."""
 SQUARE = "square.npy"
 """(num_samples, *input_shape) float32 that Square made on the artifact at the radius of the transfer table."""
 
