@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -77,11 +78,11 @@ def test_every_variant_is_there_with_its_numbers_and_its_reason(page, result):
             assert variant.problem in text
 
 
-def test_the_page_shows_how_many_nodes_each_runtime_is_left_with(page):
-    section = page.text.partition("Fusion and graph optimisation")[2].partition("Parity with")[0]
-    table = " ".join(section.partition("Executed by")[2].split())
-    assert "onnx onnx 1.0, CPU 31 12" in table
-    assert "torch torch 1.0, CPU - -" in table
+def test_the_page_shows_how_many_nodes_each_runtime_is_left_with(html):
+    table = html.partition("Fusion and graph optimisation")[2].partition("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in table.split("<tr>")]
+    assert ["onnx", "onnx 1.0, CPU", "31", "12"] in rows
+    assert ["torch", "torch 1.0, CPU", "-", "-"] in rows
 
 
 def test_the_page_says_how_to_get_the_same_run_again(page, result):
