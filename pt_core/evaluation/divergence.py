@@ -54,9 +54,9 @@ def diverge(request: DivergeRequest) -> Divergence:
 def find_divergence(a: Artifact, b: Artifact, samples: NDArray[np.float32]) -> Divergence:
     """Return where two artifacts part on these samples, (N, *input_shape) float32."""
     with tempfile.TemporaryDirectory() as scratch:
-        stages, a_label, b_label = stages_between(a, b, Path(scratch))
+        stages = stages_between(a, b, Path(scratch))
         for size in BATCH_SIZES:
-            found = _compare(stages, (a_label, b_label), _batches(samples, size), _precision(a, b))
+            found = _compare(stages, (a, b), _batches(samples, size))
             if not found.agrees:
                 return found
     return found
@@ -96,34 +96,40 @@ class _Comparison:
 
 def _compare(
     stages: Sequence[Stage],
-    ends: tuple[str, str],
+    ends: tuple[Artifact, Artifact],
     batches: Sequence[NDArray[np.float32]],
-    precision: Precision,
 ) -> Divergence:
-    by_label = {stage.label: stage for stage in stages}
+    a, b = ends
     links = [_Comparison(s.base, s, s.precision) for s in stages if s.base is not None]
-    whole = _Comparison(ends[0], by_label[ends[1]], precision)
+    start = next(stage.label for stage in stages if stage.artifact.digest == a.digest)
+    wholes = [_Comparison(start, s, _precision(a, b)) for s in stages if s.artifact.digest == b.digest]
     for batch in batches:
-        _add_batch(stages, [*links, whole], batch)
+        _add_batch(stages, [*links, *wholes], batch)
     chain = tuple(link.describe() for link in links)
     link = next((link for link in chain if link.state == "differs"), None)
-    between = whole.describe()
+    between = wholes[-1].describe()
     first = link.first if link else between.first
-    a, b = (by_label[label].artifact.chain for label in ends)
     return Divergence(
-        a=a,
-        b=b,
+        a=a.chain,
+        b=b.chain,
         num_samples=sum(len(batch) for batch in batches),
         batch_size=len(batches[0]),
-        precision=precision,
+        precision=between.precision,
         max_relative_error=between.max_relative_error,
         agrees=link is None and between.state != "differs",
         first=first,
         link=link,
-        ranked=worst_first(whole.errors.differences(), MAX_RANKED),
+        ranked=_ranked(wholes, link),
         chain=chain,
         sentence=explain(first, link, between.max_relative_error),
     )
+
+
+def _ranked(wholes: Sequence[_Comparison], link: LinkDifference | None) -> tuple[LayerDifference, ...]:
+    """Return the layers by damage, as executed if that is what differs, else where most of them can be seen."""
+    found = [whole.errors.differences() for whole in reversed(wholes)]
+    is_executed = link is not None and link.target == wholes[-1].target.label
+    return worst_first(found[0] if is_executed else max(found, key=len), MAX_RANKED)
 
 
 def _add_batch(

@@ -17,6 +17,8 @@ _FOLLOWERS = 2
 """A layer may hold what the next ones gave: batch normalisation, then the activation, folded into it."""
 _FOLDED = 0.1
 """Folded means that the error against the follower is less than this share of the error against the namesake."""
+_MAX_FUSED = 3
+"""Where more layers than this are missing, they could not be seen, which is not to say that they were fused."""
 _FLOOR = 1e-6
 """Least divisor of a relative error: an output that is all zero has no scale of its own."""
 
@@ -158,8 +160,10 @@ def _kind(pair: _Pair) -> str:
     if pair.best[0]:
         return f"{pair.layer.kind}, with what follows folded in"
     # Operations in a module's own code have other names in every graph.
-    fused = ", ".join(name for name in pair.taken_in if "/" not in name)
-    return f"{pair.layer.kind}, with {fused} fused in" if fused else pair.layer.kind
+    fused = [name for name in pair.taken_in if "/" not in name]
+    if not 0 < len(fused) <= _MAX_FUSED:
+        return pair.layer.kind
+    return f"{pair.layer.kind}, with {', '.join(fused)} fused in"
 
 
 def _damage(difference: LayerDifference) -> float:

@@ -36,8 +36,8 @@ class Stage(NamedTuple):
     """Why its layers cannot be seen, where they cannot."""
 
 
-def stages_between(a: Artifact, b: Artifact, scratch: Path) -> tuple[tuple[Stage, ...], str, str]:
-    """Return the stages from the nearest common ancestor to both artifacts, and the labels of the two.
+def stages_between(a: Artifact, b: Artifact, scratch: Path) -> tuple[Stage, ...]:
+    """Return the stages from the nearest common ancestor to both artifacts.
 
     Args:
         a: what is right.
@@ -47,16 +47,13 @@ def stages_between(a: Artifact, b: Artifact, scratch: Path) -> tuple[tuple[Stage
     a_line, b_line = lineage(a), lineage(b)
     shared = [one for one, other in zip(a_line, b_line, strict=False) if one.digest == other.digest]
     if not shared:
-        first, second = _open(a, (a,), base=None), _open(b, (b,), base=None)
-        return (*first, *second), first[-1].label, second[-1].label
+        return (*_open(a, a_line, base=None), *_open(b, b_line, base=None))
     stages = list(_open(shared[-1], tuple(shared), base=None))
-    ends = []
     for line in (a_line, b_line):
         end = stages[0].label
         for number in range(len(shared), len(line)):
             end = _grow(stages, line[: number + 1], end, scratch)
-        ends.append(next(s.label for s in reversed(stages) if s.artifact.digest == line[-1].digest))
-    return tuple(stages), ends[0], ends[1]
+    return tuple(stages)
 
 
 def _grow(stages: list[Stage], line: Sequence[Artifact], base: str, scratch: Path) -> str:

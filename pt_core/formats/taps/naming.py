@@ -6,6 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+WRAPPER = "Bfloat16"
+"""Class that stands round a network cast to BF16: its layers keep the names that they had without it."""
+_INNER = "network"
+"""Name of the network in it."""
+
 
 class Scope(NamedTuple):
     """One module on the way from the network to an operation."""
@@ -49,6 +54,7 @@ def name_values(values: Sequence[Value], results: Sequence[str]) -> dict[str, Pl
     read outside of it. Operations in the own code of a module that holds others are layers of
     their own, the last of them the module's output.
     """
+    values = [value._replace(scopes=_without_wrappers(value.scopes)) for value in values]
     readers: dict[str, list[int]] = {}
     for number, value in enumerate(values):
         for name in value.inputs:
@@ -68,6 +74,20 @@ def name_values(values: Sequence[Value], results: Sequence[str]) -> dict[str, Pl
             name = scope.path if is_last and scope.path else f"{scope.path}/{value.operation}"
             found.append((value.name, name, scope.kind if is_last and scope.path else value.operation))
     return _count_calls(found)
+
+
+def plain_name(path: str, wrappers: Sequence[str]) -> str:
+    """Return the path that a module has without the wrappers at these paths."""
+    for wrapper in wrappers:
+        inner = f"{wrapper}.{_INNER}"
+        if path == inner or path.startswith(f"{inner}."):
+            return wrapper + path.removeprefix(inner)
+    return path
+
+
+def _without_wrappers(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    wrappers = [scope.path for scope in scopes if scope.kind == WRAPPER]
+    return tuple(Scope(plain_name(s.path, wrappers), s.kind) for s in scopes if s.kind != WRAPPER)
 
 
 def _runs(values: Sequence[Value]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pt_core.artifacts.layers import LOGITS, Layer
+from pt_core.formats.taps.naming import WRAPPER, plain_name
 
 
 class _Call(NamedTuple):
@@ -27,8 +28,11 @@ def eager_layers(network: nn.Module, batch: NDArray[np.float32]) -> Iterator[Lay
     one, as in a graph, where nothing tells them apart.
     """
     calls: list[_Call] = []
+    wrappers = [name for name, module in network.named_modules() if type(module).__name__ == WRAPPER]
     handles = [
-        module.register_forward_hook(_hook(name, calls)) for name, module in network.named_modules() if name
+        module.register_forward_hook(_hook(plain_name(name, wrappers), calls))
+        for name, module in network.named_modules()
+        if name and name not in wrappers
     ]
     try:
         with torch.inference_mode():
