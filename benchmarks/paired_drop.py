@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import beta
 
-from pt_core.decision.statistics import Pairs, drop_interval
+from pt_core.decision.statistics import drop_interval
+from pt_core.evaluation.pairs import Pairs
 
 SAMPLE_SIZES = (100, 300, 1000, 3000, 10_000)
 BEYOND = 1e-3

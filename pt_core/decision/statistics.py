@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from scipy.special import bdtr, ndtri
 
+from pt_core.evaluation.pairs import Pairs
 from pt_core.record import Record
 
 CRITICAL = 2.054
@@ -15,31 +17,10 @@ Newcombe's interval at the usual 1.96 lets a variant whose true drop lies just a
 2.8 % of runs (benchmarks/paired_drop.py); at 2.054 it covers at least 95 % and that share stays under 2.5 %.
 """
 
-_SIGNIFICANCE = 0.05
-_POWER = 0.8
-
-
-class Pairs(Record):
-    """How two artifacts did on the same samples: a 2x2 table of counts."""
-
-    both_right: int
-    """Samples that both classify rightly."""
-    only_reference_right: int
-    """Samples that the variant lost."""
-    only_variant_right: int
-    """Samples that the variant won."""
-    both_wrong: int
-    """Samples that neither classifies rightly."""
-
-    @property
-    def num_samples(self) -> int:
-        """All of them."""
-        return self.both_right + self.only_reference_right + self.only_variant_right + self.both_wrong
-
-    @property
-    def drop(self) -> float:
-        """Accuracy of the reference minus the variant's, absolute; below zero is a gain."""
-        return (self.only_reference_right - self.only_variant_right) / self.num_samples
+_ALPHA = float(ndtri(1 - 0.05 / 2))
+"""Of a two-sided test at 5 %."""
+_BETA = float(ndtri(0.8))
+"""Of a power of 80 %."""
 
 
 class PairedDrop(Record):
@@ -49,18 +30,23 @@ class PairedDrop(Record):
     """Flat metric name, e.g. ``accuracy/accuracy``."""
     against: str
     """Name of what it is compared with."""
-    pairs: Pairs
-    """The counts it rests on."""
+    method: Literal["newcombe", "bootstrap", "same artifact"]
+    """Where the interval comes from: :func:`drop_interval`, :mod:`pt_core.decision.bootstrap`, or nowhere, since
+    the two are one artifact and differ on no sample that there will ever be."""
+    num_samples: int
+    """Samples it rests on."""
+    pairs: Pairs | None
+    """The counts, of a metric that is a share of right samples."""
     drop: float
     """Their metric minus the variant's, absolute; below zero is a gain."""
     low: float
-    """Lower end of the interval, see :func:`drop_interval`."""
+    """Lower end of the interval, 2 % beyond it on each side."""
     high: float
     """Upper end."""
-    p_value: float
-    """Exact McNemar test of no difference, two-sided."""
-    detectable_drop: float
-    """Smallest true drop that this many samples would tell from none, see :func:`detectable_drop`."""
+    p_value: float | None
+    """Exact McNemar test of no difference, two-sided, where there are counts."""
+    detectable_drop: float | None
+    """Smallest true drop that this many samples would tell from none, where there are counts; see :func:`detectable_drop`."""
 
 
 def paired_drop(pairs: Pairs, *, metric: str, against: str) -> PairedDrop:
@@ -69,6 +55,8 @@ def paired_drop(pairs: Pairs, *, metric: str, against: str) -> PairedDrop:
     return PairedDrop(
         metric=metric,
         against=against,
+        method="newcombe",
+        num_samples=pairs.num_samples,
         pairs=pairs,
         drop=pairs.drop,
         low=low,
@@ -129,8 +117,7 @@ def detectable_drop(pairs: Pairs) -> float:
 
 
 def _needed_samples(drop: float, discordant: float) -> float:
-    alpha, beta = float(ndtri(1 - _SIGNIFICANCE / 2)), float(ndtri(_POWER))
-    spread = alpha * math.sqrt(discordant) + beta * math.sqrt(discordant - drop**2)
+    spread = _ALPHA * math.sqrt(discordant) + _BETA * math.sqrt(discordant - drop**2)
     return (spread / drop) ** 2
 
 

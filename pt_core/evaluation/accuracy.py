@@ -20,8 +20,8 @@ from sklearn.metrics import (
 from pt_core.errors import DataError, StepFailed
 from pt_core.evaluation.calibration import calibrate
 from pt_core.evaluation.report import ACCURACY_METRICS, AccuracyReport, ClassMetrics, Undefined
+from pt_core.evaluation.top_k import TOP_K, hits
 
-TOP_K = 5
 CALIBRATION_BINS = 15
 
 MICRO_AVERAGE = "micro-average"
@@ -115,13 +115,8 @@ def score(
 
 
 def _top_k(logits: NDArray[np.float32], targets: NDArray[np.int64], k: int) -> float | None:
-    """Count a class as hit where fewer than k classes come before it, of equals those of lower number."""
-    if k >= logits.shape[1]:
-        return None
-    own = logits[np.arange(len(targets)), targets][:, None]
-    is_lower = np.arange(logits.shape[1]) < targets[:, None]
-    num_before = ((logits > own) | ((logits == own) & is_lower)).sum(axis=1)
-    return float((num_before < k).mean())
+    # With k classes every sample would hit.
+    return float(hits(logits, targets, k).mean()) if k < logits.shape[1] else None
 
 
 def _matthews(targets: NDArray[np.int64], predicted: NDArray[np.int64]) -> float | None:

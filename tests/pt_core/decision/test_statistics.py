@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from pt_core.decision.statistics import (
-    Pairs,
     detectable_drop,
     drop_interval,
     mcnemar,
     paired_drop,
     wilson,
 )
+from pt_core.evaluation.pairs import Pairs
 
 USUAL = 1.959964
 """The critical value that published figures use."""
