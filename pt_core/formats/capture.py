@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -71,14 +73,11 @@ def capture(
     Raises:
         StepFailed: the module's code fixes the batch, or holds what torch.export cannot capture.
     """
-    with warnings.catch_warnings():
-        # Raised inside torch by its own use of pytrees.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        with watch_guards() as guards:
-            try:
-                return torch.export.export(network, (examples,), dynamic_shapes=(_dynamic_shape(axes),))
-            except _REFUSALS as error:
-                raise StepFailed(explain(error, guards)) from error
+    with _quiet_pytrees(), watch_guards() as guards:
+        try:
+            return torch.export.export(network, (examples,), dynamic_shapes=(_dynamic_shape(axes),))
+        except _REFUSALS as error:
+            raise StepFailed(explain(error, guards)) from error
 
 
 def _refuse_state(program: ExportedProgram) -> None:
@@ -86,7 +85,8 @@ def _refuse_state(program: ExportedProgram) -> None:
     if not any(_may_write(node) for node in program.graph.nodes):
         return
     # Only a decomposed program says which buffers it writes to.
-    signature = program.run_decompositions({}).graph_signature
+    with _quiet_pytrees():
+        signature = program.run_decompositions({}).graph_signature
     changed = [name.removeprefix("network.") for name in signature.buffers_to_mutate.values()]
     if changed:
         shown = ", ".join(changed[:5]) + (" ..." if len(changed) > 5 else "")
@@ -106,3 +106,11 @@ def _may_write(node: Node) -> bool:
 def _dynamic_shape(axes: tuple[DynamicAxis, ...]) -> dict[int, Dim]:
     sizes = {axis.axis + 1: Dim(axis.name, min=axis.min, max=axis.max) for axis in axes}
     return {0: Dim("batch"), **sizes}
+
+
+@contextmanager
+def _quiet_pytrees() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Raised inside torch by its own use of pytrees.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        yield
