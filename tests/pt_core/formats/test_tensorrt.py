@@ -150,6 +150,28 @@ def test_an_int8_graph_with_an_int32_bias_is_refused_with_its_node_and_the_remed
     assert "cudaError" not in str(caught.value)
 
 
+def test_asymmetric_activations_such_as_those_of_the_x86_quantizer_are_refused_with_the_remedy(graph, make):
+    path = Path(graph.directory) / ONNX
+    model = onnx.load(path)
+    scale = onnx.numpy_helper.from_array(np.array(0.01, np.float32), "scale")
+    zero = onnx.numpy_helper.from_array(np.array(128, np.uint8), "zero")
+    model.graph.initializer.extend([scale, zero])
+    for node in model.graph.node:
+        node.input[:] = ["dequantized" if name == "input" else name for name in node.input]
+    pair = [
+        onnx.helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["quantized"], name="q"),
+        onnx.helper.make_node("DequantizeLinear", ["quantized", "scale", "zero"], ["dequantized"], name="dq"),
+    ]
+    nodes = [*pair, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    with pytest.raises(StepFailed, match=r"refused q \(QuantizeLinear\)") as caught:
+        make(graph.model_copy(update={"precision": "int8"}), "tensorrt")
+    assert "zero point is not supported" in caught.value.message
+    assert "runtime: tensorrt" in caught.value.message
+
+
 def test_a_graph_whose_batch_is_baked_in_is_refused(graph, make):
     model = onnx.load(Path(graph.directory) / ONNX)
     model.graph.input[0].type.tensor_type.shape.dim[0].ClearField("dim_param")
