@@ -35,7 +35,7 @@ BATCH_SIZES = (4, 1, 7)
 MAX_RANKED = 20
 """How many layers are listed."""
 
-_CHUNKS = 4
+_MAX_BATCHES = 2
 _REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, PtCoreError)
 
 
@@ -55,11 +55,13 @@ def find_divergence(a: Artifact, b: Artifact, samples: NDArray[np.float32]) -> D
     """Return where two artifacts part on these samples, (N, *input_shape) float32."""
     with tempfile.TemporaryDirectory() as scratch:
         stages = stages_between(a, b, Path(scratch))
-        for size in BATCH_SIZES:
-            found = _compare(stages, (a, b), _batches(samples, size))
+        usual = _compare(stages, (a, b), _batches(samples, BATCH_SIZES[0], len(samples)))
+        found = usual
+        for size in BATCH_SIZES[1:]:
             if not found.agrees:
                 return found
-    return found
+            found = _compare(stages, (a, b), _batches(samples, size, _MAX_BATCHES * size))
+    return usual if found.agrees else found
 
 
 class _Comparison:
@@ -162,8 +164,9 @@ def _precision(a: Artifact, b: Artifact) -> Precision:
     return coarse if a.precision != b.precision else ANOTHER_RUNTIME[coarse]
 
 
-def _batches(samples: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
-    count = min(_CHUNKS, -(-len(samples) // size))
+def _batches(samples: NDArray[np.float32], size: int, most: int) -> list[NDArray[np.float32]]:
+    """Return at most so many samples in whole batches, the first of them once more where the last one needs it."""
+    count = -(-min(len(samples), most) // size)
     rows = np.arange(count * size).reshape(count, size) % len(samples)
     return [np.ascontiguousarray(samples[row]) for row in rows]
 
