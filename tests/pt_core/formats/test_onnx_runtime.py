@@ -1,0 +1,87 @@
+"""The graph level of ONNX Runtime: judged at every level, pinned in the bundle, used by whatever loads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from pt_core.artifacts.artifact import Step
+from pt_core.building.requests import CheckRequest
+from pt_core.building.worker import check
+from pt_core.errors import IntegrityError, StepFailed
+from pt_core.formats.onnx_ import OnnxFormat
+from pt_core.formats.onnx_runtime import GRAPH_LEVELS, OnnxRuntime
+from pt_core.quantizers.ort_dynamic import OnnxInt8Dynamic
+
+LEVELS = onnxruntime.GraphOptimizationLevel
+
+
+@pytest.fixture
+def basic(root, made):
+    return made(OnnxFormat(graph_level="basic"), root)
+
+
+def test_a_graph_is_compared_at_every_level_and_the_pinned_one_is_on_record(root, basic, dataset):
+    staged = basic.model_copy(update={"steps": (Step(name="onnx"),)})
+    parity = check(CheckRequest(staged=staged, source=root, reference=root, dataset=dataset)).parity
+    assert [s.setting for s in parity.settings] == [f"graph_level={level}" for level in GRAPH_LEVELS]
+    assert all(s.holds and s.max_relative_error < 1e-5 for s in parity.settings)
+    # Optimised graphs add in another order, so that these were really four graphs.
+    assert len({s.max_relative_error for s in parity.settings}) > 1
+    assert parity.pinned == "graph_level=basic"
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("disable", LEVELS.ORT_DISABLE_ALL),
+        ("basic", LEVELS.ORT_ENABLE_BASIC),
+        ("extended", LEVELS.ORT_ENABLE_EXTENDED),
+        ("all", LEVELS.ORT_ENABLE_ALL),
+    ],
+)
+def test_whatever_loads_a_bundle_runs_it_at_the_level_that_it_pins(basic, level, expected):
+    OnnxRuntime(graph_level=level).write(Path(basic.directory))
+    predictor = OnnxFormat().load(basic, "cpu")
+    assert predictor._session.get_session_options().graph_optimization_level == expected
+    info = predictor.runtime()
+    assert info.setting == f"graph_level={level}"
+    assert (info.inputs, info.outputs) == (("input",), ("logits",))
+
+
+def test_a_level_is_pinned_to_all_by_default_and_handed_on_to_what_is_quantized(root, basic, made):
+    assert OnnxRuntime.read(Path(made(OnnxFormat(), root).directory)).graph_level == "all"
+    quantized = made(OnnxInt8Dynamic(), basic)
+    assert OnnxFormat().load(quantized, "cpu").runtime().setting == "graph_level=basic"
+
+
+def test_a_graph_without_the_level_that_was_judged_is_not_loaded(basic):
+    file = Path(basic.directory) / "runtime.json"
+    file.write_text('{"graph_level": "most"}')
+    with pytest.raises(
+        IntegrityError, match=r"runtime\.json: expected graph_level, one of disable, basic, extended"
+    ):
+        OnnxFormat().load(basic, "cpu")
+    file.unlink()
+    with pytest.raises(
+        IntegrityError, match=r"runtime\.json: missing, expected the graph level that was judged"
+    ):
+        OnnxFormat().load(basic, "cpu")
+
+
+def test_a_graph_that_onnx_runtime_cannot_load_fails_with_the_level(basic):
+    (Path(basic.directory) / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(StepFailed, match="cannot load the graph at graph_level=basic"):
+        OnnxFormat().load(basic, "cpu")
+
+
+def test_levels_give_the_same_answers(basic):
+    samples = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
+    first, *others = (
+        OnnxFormat().load_with(basic, "cpu", s).logits(samples) for s in OnnxFormat().settings()
+    )
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1e-5)
