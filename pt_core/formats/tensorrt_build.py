@@ -12,7 +12,7 @@ from pt_core.bundle import hash_file
 from pt_core.errors import StepFailed
 from pt_core.formats.onnx_ import FILE as ONNX
 from pt_core.formats.onnx_ import INPUT
-from pt_core.formats.tensorrt_library import find_gpu, import_library, installed_library, make_logger
+from pt_core.formats.tensorrt_library import find_gpu, import_library, make_logger
 from pt_core.formats.tensorrt_passport import ENGINE, PASSPORT, Flavour, Passport, Profile, TensorInfo
 
 QUANTIZE_FOR_TENSORRT = (
@@ -118,7 +118,7 @@ def build(
     (destination / ENGINE).write_bytes(engine)
     passport = Passport(
         flavour=flavour,
-        version=(installed_library(flavour) or f"{flavour} {library.__version__}").partition(" ")[2],
+        version=library.__version__,
         compute_capabilities=targets,
         gpu=gpu.name if gpu else None,
         precision=source.precision,

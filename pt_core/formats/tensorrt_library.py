@@ -11,7 +11,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pt_core.environment import library_version
 from pt_core.errors import StepUnavailable
 from pt_core.formats.tensorrt_passport import Flavour
 
@@ -81,8 +80,10 @@ def why_no_library() -> str | None:
 
 def installed_library(flavour: Flavour) -> str | None:
     """Return a library's name and version as passports write them, or ``None`` if it is not installed."""
-    version = library_version(flavour)
-    return f"{flavour} {version}" if version else None
+    if importlib.util.find_spec(_module(flavour)) is None:
+        return None
+    # Asked of the library itself: its distribution has another name for each CUDA version.
+    return f"{flavour} {import_library(flavour).__version__}"
 
 
 def import_library(flavour: Flavour) -> ModuleType:
@@ -92,9 +93,13 @@ def import_library(flavour: Flavour) -> ModuleType:
         StepUnavailable: it does not load.
     """
     try:
-        return importlib.import_module(flavour.replace("-", "_"))
+        return importlib.import_module(_module(flavour))
     except (ImportError, OSError) as error:
         raise StepUnavailable(f"tensorrt: {flavour} does not load: {error}; {INSTALL}") from error
+
+
+def _module(flavour: Flavour) -> str:
+    return flavour.replace("-", "_")
 
 
 def make_logger(library: ModuleType) -> Any:

@@ -60,6 +60,8 @@ class TensorRTPredictor:
             runtime=self._passport.library,
             provider=f"{self._gpu.name} (sm_{self._gpu.capability.replace('.', '')})",
             num_threads=1,
+            inputs=tuple(tensor.name for tensor in self._passport.inputs),
+            outputs=tuple(tensor.name for tensor in self._passport.outputs),
             num_nodes=self._passport.num_layers,
             num_nodes_optimized=self._engine.num_layers,
         )
