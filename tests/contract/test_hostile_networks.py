@@ -8,6 +8,7 @@ from pathlib import Path
 import hostile
 import numpy as np
 import pytest
+import threads
 import tiny
 import torch
 
@@ -21,6 +22,7 @@ from pt_core.data.dataset import Dataset, load_split
 from pt_core.errors import ParityError, PtCoreError, StepFailed
 from pt_core.modeling.network import build_network
 
+one_thread = threads.one_thread
 UNSEEN_SIZES = (5, 11)
 """Batch sizes that neither an export nor parity ever uses."""
 

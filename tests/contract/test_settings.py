@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+import threads
 import tiny
 
 from pt_core.artifacts import registry
@@ -14,6 +15,7 @@ from pt_core.building.requests import CheckRequest
 from pt_core.building.worker import check
 from pt_core.errors import ParityError, StepFailed
 
+one_thread = threads.one_thread
 PLUGIN = """
 import json
 import shutil

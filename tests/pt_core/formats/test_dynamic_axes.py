@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import threads
 import tiny
 
 from pt_core.artifacts.artifact import Artifact, Parity, Step
@@ -20,6 +21,7 @@ from pt_core.inference.preprocess import read_inputs
 from pt_core.modeling.network import complete_spec
 from pt_core.modeling.spec import DynamicAxis, ModelConfig
 
+one_thread = threads.one_thread
 AXES = (DynamicAxis(axis=1, min=5, max=16), DynamicAxis(axis=2, min=8, max=12))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import pytest
+import threads
 
 from pt_core.artifacts.artifact import Step
 from pt_core.building.requests import CheckRequest
@@ -16,6 +16,7 @@ from pt_core.formats.onnx_ import OnnxFormat
 from pt_core.formats.onnx_runtime import GRAPH_LEVELS, OnnxRuntime
 from pt_core.quantizers.ort_dynamic import OnnxInt8Dynamic
 
+one_thread = threads.one_thread
 LEVELS = onnxruntime.GraphOptimizationLevel
 
 
@@ -34,22 +35,19 @@ def test_a_graph_is_compared_at_every_level_and_the_pinned_one_is_on_record(root
     assert parity.pinned == "graph_level=basic"
 
 
-@pytest.mark.parametrize(
-    ("level", "expected"),
-    [
+def test_whatever_loads_a_bundle_runs_it_at_the_level_that_it_pins(basic):
+    for level, expected in (
         ("disable", LEVELS.ORT_DISABLE_ALL),
         ("basic", LEVELS.ORT_ENABLE_BASIC),
         ("extended", LEVELS.ORT_ENABLE_EXTENDED),
         ("all", LEVELS.ORT_ENABLE_ALL),
-    ],
-)
-def test_whatever_loads_a_bundle_runs_it_at_the_level_that_it_pins(basic, level, expected):
-    OnnxRuntime(graph_level=level).write(Path(basic.directory))
-    predictor = OnnxFormat().load(basic, "cpu")
-    assert predictor._session.get_session_options().graph_optimization_level == expected
-    info = predictor.runtime()
-    assert info.setting == f"graph_level={level}"
-    assert (info.inputs, info.outputs) == (("input",), ("logits",))
+    ):
+        OnnxRuntime(graph_level=level).write(Path(basic.directory))
+        predictor = OnnxFormat().load(basic, "cpu")
+        assert predictor._session.get_session_options().graph_optimization_level == expected
+        info = predictor.runtime()
+        assert info.setting == f"graph_level={level}"
+        assert (info.inputs, info.outputs) == (("input",), ("logits",))
 
 
 def test_a_level_is_pinned_to_all_by_default_and_handed_on_to_what_is_quantized(root, basic, made):
@@ -76,12 +74,3 @@ def test_a_graph_that_onnx_runtime_cannot_load_fails_with_the_level(basic):
     (Path(basic.directory) / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(StepFailed, match="cannot load the graph at graph_level=basic"):
         OnnxFormat().load(basic, "cpu")
-
-
-def test_levels_give_the_same_answers(basic):
-    samples = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
-    first, *others = (
-        OnnxFormat().load_with(basic, "cpu", s).logits(samples) for s in OnnxFormat().settings()
-    )
-    for other in others:
-        np.testing.assert_allclose(other, first, atol=1e-5)
