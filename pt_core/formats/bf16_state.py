@@ -48,7 +48,9 @@ class Bfloat16(nn.Module):
         x = x.to(torch.bfloat16)
         if self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return cast("Tensor", self.network(x)).float()
+        # An annotation, because TorchScript would compile a call of cast.
+        logits: Tensor = self.network(x)
+        return logits.float()
 
 
 def write_bf16_network(network: nn.Module, folder: Path) -> None:

@@ -86,4 +86,6 @@ def save_program(program: ExportedProgram, destination: Path) -> None:
     with warnings.catch_warnings():
         # Raised inside torch by its own use of pytrees.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        # A tensor whose channels lie last is none to it that covers its memory; it is written whole all the same.
+        warnings.filterwarnings("ignore", message="No complete tensor found", category=UserWarning)
         torch.export.save(program, destination / FILE)

@@ -126,18 +126,19 @@ def _folded(layer: nn.Module, norm: nn.Module) -> tuple[torch.Tensor, torch.Tens
     assert isinstance(norm, _NORMS)
     assert norm.running_mean is not None
     assert norm.running_var is not None
+    mean, variance = norm.running_mean.double(), norm.running_var.double()
     bias = layer.bias
     fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
-    weight, bias = fuse(
+    return fuse(
         _weight(layer).double(),
         bias.double() if isinstance(bias, torch.Tensor) else None,
-        norm.running_mean.double(),
-        norm.running_var.double(),
+        mean,
+        variance,
         norm.eps,
-        None if norm.weight is None else norm.weight.double(),
-        None if norm.bias is None else norm.bias.double(),
+        # Without them nothing is scaled and nothing added; for linear layers torch cannot say that by None.
+        torch.ones_like(mean) if norm.weight is None else norm.weight.double(),
+        torch.zeros_like(mean) if norm.bias is None else norm.bias.double(),
     )
-    return weight, bias
 
 
 def _weight(layer: nn.Module | None) -> torch.Tensor:

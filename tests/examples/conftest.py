@@ -1,0 +1,5 @@
+"""The small checkpoint, whose bundles the examples load."""
+
+from tiny_fixtures import builder, dataset
+
+__all__ = ["builder", "dataset"]
