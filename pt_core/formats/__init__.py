@@ -1,1 +1,1 @@
-"""Deployable formats, one file each."""
+"""Deployable formats and their rewrites, one file each."""

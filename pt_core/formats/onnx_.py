@@ -49,6 +49,11 @@ class OnnxFormat(Record):
 
         from pt_core.formats.capture import export_program
 
+        if source.precision == "bf16":
+            raise StepFailed(
+                f"onnx: the source {source.chain} is bf16, which ONNX has no convolution for and ONNX Runtime no kernels "
+                "on a CPU; convert from fp32, and use compiled or openvino for bf16"
+            )
         program = export_program(source)
         path = destination / FILE
         with _quiet_exporter(), _refusals():

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from pt_core.artifacts.checkpoint import WEIGHTS
 from pt_core.artifacts.tensors import read_golden
-from pt_core.errors import IntegrityError, PlanError
+from pt_core.errors import IntegrityError, PlanError, StepFailed
 from pt_core.formats.bf16 import Bf16
 from pt_core.formats.exported import ExportedFormat
+from pt_core.formats.onnx_ import OnnxFormat
 from pt_core.formats.structure import HalfPrecision, read_structure
 from pt_core.formats.torch_ import TorchFormat, load_module
 from pt_core.formats.torchscript import TorchScriptFormat
@@ -121,3 +122,8 @@ def test_what_is_no_longer_fp32_is_refused_with_the_order_that_works(halved, mad
     lowered = halved.model_copy(update={"precision": "int8"})
     with pytest.raises(PlanError, match="is int8, expected fp32; put bf16 before"):
         made(Bf16(), lowered)
+
+
+def test_onnx_which_has_no_bf16_convolution_says_so(halved, made):
+    with pytest.raises(StepFailed, match="is bf16, which ONNX has no convolution for"):
+        made(OnnxFormat(), halved)
