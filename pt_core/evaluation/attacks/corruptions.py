@@ -18,7 +18,7 @@ from pt_core.evaluation.config import Corruption
 
 Images = NDArray[np.float32]
 
-_BLUR_SIGMAS = (0.4, 0.6, 0.8, 1.0, 1.4)  # pixels at 32x32, growing with the root of the side
+_BLUR_SIGMAS = (0.8, 1.0, 1.2, 1.5, 2.0)  # pixels at 32x32, growing with the root of the side
 _CONTRASTS = (0.75, 0.5, 0.4, 0.3, 0.15)  # what is left of the distance to the image's mean
 _BRIGHTNESSES = (0.1, 0.2, 0.3, 0.4, 0.5)  # added to the value of HSV
 _JPEG_QUALITIES = (80, 50, 30, 15, 7)

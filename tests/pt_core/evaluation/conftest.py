@@ -51,9 +51,11 @@ def linear_weights(gain=8.0):
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def make_reference(store, dataset, *, gain=8.0, labels=LABELS):
+def make_reference(
+    store, dataset, *, gain=8.0, labels=LABELS, target="torch.nn.modules.linear:Linear", name="torch"
+):
     spec = ModelSpec(
-        target="torch.nn.modules.linear:Linear",
+        target=target,
         arguments={"in_features": NUM_COLUMNS, "out_features": NUM_CLASSES},
         input_shape=dataset.input_shape,
         num_classes=NUM_CLASSES,
@@ -78,7 +80,7 @@ def make_reference(store, dataset, *, gain=8.0, labels=LABELS):
             parity=None,
             environment=describe_environment(),
         )
-        bundle = seal(folder, name="torch", kind="artifact", info=info)
+        bundle = seal(folder, name=name, kind="artifact", info=info)
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
 
 

@@ -15,6 +15,7 @@ from run_results import make_run_result
 
 from pt_core.decision.result import Link, RunResult
 from pt_core.errors import IntegrityError
+from pt_core.evaluation.transfer_table import TransferRow, TransferTable
 from pt_core.reporting.html import render_report, write_report
 
 VOID = {"meta", "link", "img", "br"}
@@ -181,6 +182,25 @@ def test_writing_leaves_the_page_and_every_picture_whole_and_nothing_else(result
             image.load()
             assert min(image.size) > 200
             assert len(image.convert("RGB").getcolors(maxcolors=2**24)) > 10
+
+
+def test_the_transfer_table_and_its_warnings_are_shown(result):
+    table = TransferTable(
+        epsilon=0.1,
+        num_samples=64,
+        num_queries=100,
+        scored_on=("torch", "onnx"),
+        clean=(0.99, 0.98),
+        rows=(TransferRow(crafted_on="torch", attack="pgd", accuracy=(0.21, 0.34)),),
+    )
+    assert "Transfer of attacks" not in Page(render_report(result)).text
+    warned = result.model_copy(update={"transfer": table, "warnings": ("torch <b>looks</b> stronger",)})
+    page = Page(render_report(warned))
+    assert "Transfer of attacks" in page.text
+    assert "torch <b>looks</b> stronger" in page.text, "a name is text, never markup"
+    for share in ("0.99", "0.98", "0.21", "0.34"):
+        assert share in page.text
+    assert "64 samples" in page.text
 
 
 def test_a_damaged_evaluation_is_refused_and_no_page_is_written(tmp_path):

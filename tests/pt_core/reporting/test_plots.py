@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pt_core.decision.result import RunResult, VariantResult
+from pt_core.evaluation.report import RobustnessPoint
 from pt_core.reporting.accuracy_latency import accuracy_latency
 from pt_core.reporting.curves import MACRO_AVERAGE, load_curves
 from pt_core.reporting.figure import INK, to_bytes, variant_style
@@ -23,7 +24,7 @@ from pt_core.reporting.plots import (
     training,
     variant_pictures,
 )
-from pt_core.reporting.robustness import robustness
+from pt_core.reporting.robustness import robustness, robustness_figures
 
 
 @pytest.fixture
@@ -113,6 +114,46 @@ def test_robustness_lines_start_at_the_clean_accuracy_and_rise_in_strength(resul
     expected = [worst.metrics[f"robustness/fgsm_{strength:g}"] for strength in (0.02, 0.05, 0.1, 0.2)]
     assert list(line.get_ydata()) == [worst.evaluation.accuracy.accuracy, *expected]
     assert set(lines) == {variant.name for variant in result.variants if variant.evaluation}
+
+
+def with_points(result, *points):
+    """Give every evaluated variant more points of robustness."""
+    return result.model_copy(
+        update={
+            "variants": tuple(
+                v.model_copy(
+                    update={
+                        "evaluation": v.evaluation.model_copy(
+                            update={"robustness": (*v.evaluation.robustness, *points)}
+                        )
+                    }
+                )
+                if v.evaluation
+                else v
+                for v in result.variants
+            )
+        }
+    )
+
+
+def point(attack, strength, accuracy=0.5):
+    return RobustnessPoint(attack=attack, strength=strength, accuracy=accuracy, num_samples=10)
+
+
+def test_each_attack_has_a_picture_and_corruptions_of_one_severity_share_one(result):
+    few = with_points(
+        result, point("pgd", 0.1), point("square", 0.1), point("blur", 3), point("jpeg", 3, 0.25)
+    )
+    figures = robustness_figures(few)
+    assert list(figures) == ["fgsm", "pgd", "square", "gaussian-noise", "corruptions"]
+    axes = figures["corruptions"].axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["blur", "JPEG"]
+    evaluated = [variant.name for variant in result.variants if variant.evaluation]
+    assert [line.get_label() for line in axes.lines] == evaluated
+    assert all(list(line.get_ydata()) == [0.5, 0.25] for line in axes.lines)
+    assert len({line.get_xdata()[0] for line in axes.lines}) == len(evaluated), "none hides another"
+    many = with_points(result, point("blur", 1), point("blur", 3))
+    assert list(robustness_figures(many)) == ["fgsm", "gaussian-noise", "blur"]
 
 
 def test_the_training_curves_hold_every_epoch(result):

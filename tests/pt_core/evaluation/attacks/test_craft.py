@@ -2,125 +2,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.special import softmax
-from torch import nn
 
 from pt_core.bundle import open_bundle
 from pt_core.data.dataset import load_split
-from pt_core.errors import IntegrityError, StepFailed
-from pt_core.evaluation.attacks.bounds import Bounds, bounds_of
+from pt_core.errors import ConfigError, IntegrityError
+from pt_core.evaluation.attacks.bounds import bounds_of
 from pt_core.evaluation.attacks.craft import craft
-from pt_core.evaluation.attacks.gradient import fgsm
-from pt_core.evaluation.attacks.noise import gaussian_noise
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.requests import AttackRequest, Attacks
 from pt_core.isolation import run_isolated
 
-UNBOUNDED = Bounds(np.ones(1, np.float32), None)
 CONFIG = EvaluationConfig(fgsm_epsilons=(0.05, 0.2), noise_sigmas=(0.1, 0.4), batch_size=64)
-
-
-@pytest.fixture
-def linear():
-    network = nn.Linear(6, 3).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return network
-
-
-def by_hand(network, x, targets):
-    """The gradient of the cross-entropy of a linear model: W^T (softmax(Wx + b) - onehot)."""
-    weight, bias = (p.detach().numpy().astype(np.float64) for p in network.parameters())
-    return (softmax(x @ weight.T + bias, axis=1) - np.eye(len(bias))[targets]) @ weight
-
-
-def samples(generator=None, size=100):
-    generator = generator or np.random.default_rng(0)
-    return generator.random((size, 6), dtype=np.float32), generator.integers(0, 3, size)
 
 
 def request_for(reference, dataset, store, *, seed=0, config=CONFIG):
     return AttackRequest(reference=reference, dataset=dataset, config=config, seed=seed, store=str(store))
-
-
-def test_fgsm_follows_the_sign_of_the_gradient_worked_out_by_hand(linear):
-    x, targets = samples()
-    (found,) = fgsm(linear, x, targets, epsilons=[0.125], bounds=UNBOUNDED)
-    direction = np.sign(by_hand(linear, x, targets))
-    assert (direction != 0).all()
-    assert found == pytest.approx(x + 0.125 * direction, abs=1e-6)
-    assert found.dtype == np.float32
-
-
-def test_samples_the_network_is_sure_of_are_attacked_too(linear):
-    with torch.no_grad():
-        for parameter in linear.parameters():
-            parameter.mul_(1000)
-    x, _ = samples()
-    targets = linear(torch.from_numpy(x)).argmax(dim=1).numpy()
-    plain = torch.from_numpy(x).requires_grad_()
-    nn.functional.cross_entropy(linear(plain), torch.from_numpy(targets)).backward()
-    assert (plain.grad == 0).any(), "the plain cross-entropy has no gradient on some of these"
-    (found,) = fgsm(linear, x, targets, epsilons=[0.125], bounds=UNBOUNDED)
-    assert np.abs(found - x) == pytest.approx(0.125, abs=1e-6)
-
-
-def test_no_perturbation_is_larger_than_its_strength_or_leaves_the_range(linear):
-    x, targets = samples()
-    bounds = Bounds(np.ones(1, np.float32), (0.0, 1.0))
-    for epsilon, found in zip(
-        [0.02, 0.3], fgsm(linear, x, targets, epsilons=[0.02, 0.3], bounds=bounds), strict=True
-    ):
-        assert np.abs(found - x).max() <= epsilon + 1e-6
-        assert found.min() >= 0
-        assert found.max() <= 1
-
-
-def test_a_table_is_perturbed_in_units_of_each_columns_deviation(linear):
-    x, targets = samples()
-    scale = np.array([1, 10, 0.1, 2, 100, 5], dtype=np.float32)
-    (found,) = fgsm(linear, x, targets, epsilons=[0.5], bounds=Bounds(scale, None))
-    assert np.abs(found - x) == pytest.approx(np.tile(0.5 * scale, (100, 1)), rel=1e-4)
-    (noisy,) = gaussian_noise(
-        np.zeros((20_000, 6), np.float32),
-        sigmas=[0.5],
-        bounds=Bounds(scale, None),
-        generator=np.random.default_rng(0),
-    )
-    assert noisy.std(axis=0) == pytest.approx(0.5 * scale, rel=0.03)
-
-
-def test_the_batch_size_does_not_change_an_attack(linear):
-    x, targets = samples()
-    (whole,) = fgsm(linear, x, targets, epsilons=[0.1], bounds=UNBOUNDED)
-    parts = [
-        fgsm(linear, x[i : i + 7], targets[i : i + 7], epsilons=[0.1], bounds=UNBOUNDED)[0]
-        for i in range(0, 100, 7)
-    ]
-    assert np.array_equal(whole, np.concatenate(parts))
-
-
-def test_the_network_is_left_as_it_was(linear):
-    before = {name: value.clone() for name, value in linear.state_dict().items()}
-    fgsm(linear, *samples(), epsilons=[0.1], bounds=UNBOUNDED)
-    assert all(parameter.grad is None for parameter in linear.parameters())
-    assert all(torch.equal(value, before[name]) for name, value in linear.state_dict().items())
-
-
-def test_a_gradient_that_is_not_finite_is_refused(linear):
-    with torch.no_grad():
-        linear.weight.fill_(torch.inf)
-    with pytest.raises(StepFailed, match="gradient is not finite"):
-        fgsm(linear, *samples(), epsilons=[0.1], bounds=UNBOUNDED)
-
-
-def test_noise_of_all_strengths_is_one_draw_scaled():
-    x = np.full((50, 6), 0.5, np.float32)
-    weak, strong = gaussian_noise(x, sigmas=[0.1, 0.2], bounds=UNBOUNDED, generator=np.random.default_rng(3))
-    assert strong - x == pytest.approx(2 * (weak - x), abs=1e-6)
 
 
 def test_crafting_writes_every_point_and_the_same_bytes_for_the_same_seed(reference, dataset, store):
@@ -216,3 +113,78 @@ def test_strengths_that_mean_nothing_or_share_a_name_are_refused(strengths):
         EvaluationConfig(fgsm_epsilons=strengths)
     with pytest.raises(ValueError, match=r"greater than 0|given twice"):
         EvaluationConfig(noise_sigmas=strengths)
+
+
+EVERYTHING = EvaluationConfig(
+    fgsm_epsilons=(0.1,),
+    noise_sigmas=(0.1,),
+    pgd_epsilons=(0.05, 0.1),
+    pgd_l2_epsilons=(0.2,),
+    pgd_steps=4,
+    pgd_restarts=2,
+    corruptions=("missing-values",),
+    corruption_severities=(1, 5),
+)
+
+
+def load(attacks, name):
+    return np.load(Path(attacks.directory) / f"{name}.npy")
+
+
+def test_every_kind_of_perturbation_is_within_its_strength_and_range(reference, dataset, tmp_path):
+    attacks = craft(request_for(reference, dataset, tmp_path, config=EVERYTHING))
+    x = load_split(dataset, "test").x
+    names = [point.file.removesuffix(".npy") for point in attacks.points]
+    assert names[2:] == ["pgd_0.05", "pgd_0.1", "pgd-l2_0.2", "missing-values_1", "missing-values_5"]
+    moved = {name: load(attacks, name) - x for name in names}
+    assert np.abs(moved["pgd_0.05"]).max() == pytest.approx(0.05, abs=1e-6)
+    assert np.abs(moved["pgd_0.1"]).max() == pytest.approx(0.1, abs=1e-6)
+    assert np.linalg.norm(moved["pgd-l2_0.2"], axis=1).max() == pytest.approx(0.2, abs=1e-6)
+    for name in names:
+        found = load(attacks, name)
+        assert found.shape == x.shape
+        assert 0 <= found.min() < found.max() <= 1, name
+    missing = moved["missing-values_5"] != 0
+    assert np.array_equal(
+        load(attacks, "missing-values_5")[missing],
+        np.broadcast_to(np.float32(dataset.mean), x.shape)[missing],
+    )
+
+
+def test_a_perturbation_is_the_same_whatever_else_is_made_and_in_whatever_batches(
+    reference, dataset, tmp_path
+):
+    whole = craft(request_for(reference, dataset, tmp_path, config=EVERYTHING))
+    fewer = EVERYTHING.model_copy(
+        update={"fgsm_epsilons": (), "noise_sigmas": (), "pgd_epsilons": (0.1,), "batch_size": 11}
+    )
+    part = craft(request_for(reference, dataset, tmp_path, config=fewer))
+    assert len(part.points) == 4
+    for point in part.points:
+        found, expected = (np.load(Path(made.directory) / point.file) for made in (part, whole))
+        assert found == pytest.approx(expected, abs=1e-6), point.file
+
+
+def test_the_seed_decides_where_pgd_starts(reference, dataset, tmp_path):
+    config = EVERYTHING.model_copy(update={"pgd_steps": 1})
+    one, same, other = (
+        load(craft(request_for(reference, dataset, tmp_path, config=config, seed=seed)), "pgd_0.1")
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_only_so_many_samples_are_perturbed_spread_over_the_split(reference, dataset, tmp_path):
+    few = EVERYTHING.model_copy(update={"max_robustness_samples": 30, "fgsm_epsilons": (1e-6,)})
+    attacks = craft(request_for(reference, dataset, tmp_path, config=few))
+    assert attacks.num_samples == 30
+    x = load_split(dataset, "test").x
+    assert load(attacks, "fgsm_1e-06") == pytest.approx(x[::5], abs=1e-5)
+
+
+def test_corruptions_of_images_are_refused_for_a_table(reference, dataset, tmp_path):
+    config = EVERYTHING.model_copy(update={"corruptions": ("blur", "missing-values")})
+    with pytest.raises(ConfigError, match="do not fit samples of shape") as error:
+        craft(request_for(reference, dataset, tmp_path, config=config))
+    assert error.value.details == ("blur needs images (C, H, W) with an input_range",)

@@ -1,0 +1,180 @@
+"""FGSM and PGD against two public attack libraries: equal settings, interleaved in one run.
+
+    .venv/bin/python benchmarks/attacks.py [--rounds 15] [--batch-size 64] [--threads 1]
+
+Every contender gets the same network as training leaves it (evaluation mode, parameters that ask for
+gradients), the same float32 batch, the same radius, steps and step size, no random start, one thread count.
+Each is called by the entry point that does the least: foolbox's ``run`` skips its closing check of success.
+Our time includes what we do once per call; folding the network, once per run, is timed apart and printed.
+A library that is not installed is left out. Prints a table and one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from pt_core.environment import describe_environment
+from pt_core.evaluation.attacks.bounds import Bounds
+from pt_core.evaluation.attacks.folding import for_attack
+from pt_core.evaluation.attacks.gradient import fgsm, pgd
+from pt_core.evaluation.timing import Plan, ratio, time_rounds
+from pt_core.modeling.cnn import cnn
+from pt_core.modeling.resnet import resnet18
+
+EPSILON, STEP, STEPS = 0.1, 0.025, 10
+BOUNDS = Bounds(np.ones((1, 1, 1), np.float32), (0.0, 1.0))
+NETWORKS = {
+    "cnn 1x8x8": (cnn, (1, 8, 8)),
+    "cnn 3x32x32": (cnn, (3, 32, 32)),
+    "resnet18 3x32x32": (lambda shape, classes: resnet18(shape, classes, width=16), (3, 32, 32)),
+}
+Attack = Callable[[], np.ndarray]
+
+
+def trained(build: Callable[..., nn.Module], shape: tuple[int, ...], size: int) -> tuple:
+    """Return a network after a few steps on noisy prototypes, and a batch of such samples."""
+    torch.manual_seed(0)
+    network, prototypes = build(shape, 10), torch.rand(10, *shape)
+
+    def draw(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        targets = torch.randint(0, 10, (count,))
+        return 0.4 * prototypes[targets] + 0.6 * torch.rand(count, *shape), targets
+
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(15):
+        x, targets = draw(32)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x), targets).backward()
+        optimizer.step()
+    x, targets = draw(size)
+    return network.eval(), x.numpy(), targets.numpy()
+
+
+def ours(network: nn.Module, x: np.ndarray, y: np.ndarray) -> dict[str, Attack]:
+    ready = for_attack(network, torch.from_numpy(x[:2]))
+    return {
+        "FGSM": lambda: fgsm(ready, x, y, epsilons=[EPSILON], bounds=BOUNDS)[0],
+        "PGD": lambda: pgd(
+            ready, x, y, epsilon=EPSILON, norm="linf", num_steps=STEPS, step_size=STEP, bounds=BOUNDS
+        ),
+    }
+
+
+def foolbox(network: nn.Module, x: np.ndarray, y: np.ndarray) -> dict[str, Attack]:
+    import foolbox as fb
+
+    model = fb.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    inputs, criterion = torch.from_numpy(x), fb.criteria.Misclassification(torch.from_numpy(y))
+    single = fb.attacks.FGSM(random_start=False)
+    many = fb.attacks.LinfPGD(abs_stepsize=STEP, steps=STEPS, random_start=False)
+    return {
+        "FGSM": lambda: single.run(model, inputs, criterion, epsilon=EPSILON).numpy(),
+        "PGD": lambda: many.run(model, inputs, criterion, epsilon=EPSILON).numpy(),
+    }
+
+
+def art(network: nn.Module, x: np.ndarray, y: np.ndarray) -> dict[str, Attack]:
+    from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
+    from art.estimators.classification import PyTorchClassifier
+
+    model = PyTorchClassifier(
+        network, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
+    size = len(x)
+    single = FastGradientMethod(model, eps=EPSILON, batch_size=size)
+    many = ProjectedGradientDescent(
+        model, eps=EPSILON, eps_step=STEP, max_iter=STEPS, batch_size=size, verbose=False
+    )
+    return {"FGSM": lambda: single.generate(x, y), "PGD": lambda: many.generate(x, y)}
+
+
+def torchattacks(network: nn.Module, x: np.ndarray, y: np.ndarray) -> dict[str, Attack]:
+    import torchattacks as ta
+
+    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+    single = ta.FGSM(network, eps=EPSILON)
+    many = ta.PGD(network, eps=EPSILON, alpha=STEP, steps=STEPS, random_start=False)
+    return {"FGSM": lambda: single(inputs, targets).numpy(), "PGD": lambda: many(inputs, targets).numpy()}
+
+
+LIBRARIES = {"foolbox": foolbox, "art": art, "torchattacks": torchattacks}
+
+
+def compare(name: str, attack: str, contenders: dict[str, Attack], rounds: int) -> dict:
+    """Time all contenders in shuffled rounds; return medians, ratios and how far the samples agree."""
+    generator = np.random.default_rng(0)
+    expected = contenders["ours"]()
+    agreement = {
+        other: float((np.abs(call() - expected) <= 1e-6).mean())
+        for other, call in contenders.items()
+        if other != "ours"
+    }
+    times = time_rounds(list(contenders.values()), Plan(rounds, 2, 60.0), generator=generator)
+    milliseconds = {who: float(np.median(times[:, i]) / 1e6) for i, who in enumerate(contenders)}
+    fastest = min(agreement, key=lambda other: milliseconds[other])
+    found = ratio(times[:, 0], times[:, list(contenders).index(fastest)], generator=generator)
+    cells = [name, attack, *(f"{milliseconds[who]:.2f}" for who in contenders), fastest]
+    cells += [f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})", f"{min(agreement.values()):.5f}"]
+    print(f"| {' | '.join(cells)} |", flush=True)
+    return {
+        "network": name,
+        "attack": attack,
+        "ms": {who: round(value, 3) for who, value in milliseconds.items()},
+        "fastest_library": fastest,
+        "ratio": round(found.value, 3),
+        "ratio_low": round(found.low, 3),
+        "ratio_high": round(found.high, 3),
+        "agreement": {other: round(share, 6) for other, share in agreement.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1, help="more are slow and erratic on a busy machine")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    libraries = {n: make for n, make in LIBRARIES.items() if importlib.util.find_spec(n)}
+    machine = describe_environment()
+    print(f"{machine.cpu_model}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"L-infinity {EPSILON:g}, PGD of {STEPS} steps of {STEP:g}, batch {arguments.batch_size}; ms per call\n"
+    )
+    header = [
+        "network",
+        "attack",
+        "ours",
+        *libraries,
+        "fastest library",
+        "ours / fastest (95 %)",
+        "agreement",
+    ]
+    print(f"| {' | '.join(header)} |\n|{'--|' * len(header)}")
+    results, folding = [], {}
+    for name, (build, shape) in NETWORKS.items():
+        network, x, y = trained(build, shape, arguments.batch_size)
+        start = time.perf_counter()
+        found = {"ours": ours(network, x, y)}
+        folding[name] = round(1e3 * (time.perf_counter() - start), 1)
+        found |= {library: make(network, x, y) for library, make in libraries.items()}
+        for attack in ("FGSM", "PGD"):
+            calls = {who: attacks[attack] for who, attacks in found.items()}
+            results.append(compare(name, attack, calls, arguments.rounds))
+    worst = max(result["ratio"] for result in results)
+    print(f"\nFolding, once per run, in ms: {folding}; worst ratio {worst:.2f}\n")
+    print(json.dumps({"worst_ratio": worst, "folding_ms": folding, "results": results}))
+
+
+if __name__ == "__main__":
+    main()
