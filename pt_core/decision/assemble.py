@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pt_core.decision.config import GateConfig
+from pt_core.decision.evidence import Baseline, Range
 from pt_core.decision.gate import judge, not_measured
 from pt_core.decision.numbers import drop
 from pt_core.decision.result import MeasuredVariant, VariantResult
-from pt_core.evaluation.report import metrics
+from pt_core.decision.statistics import PairedDrop, wilson
+from pt_core.decision.verdict import Verdict
+from pt_core.evaluation.pairs import ACCURACY, TOP_K_ACCURACY
+from pt_core.evaluation.report import EvaluationReport, metrics
 
 
 def judge_variant(
-    variant: MeasuredVariant, *, reference: MeasuredVariant, config: GateConfig
+    variant: MeasuredVariant,
+    *,
+    reference: MeasuredVariant,
+    config: GateConfig,
+    drops: Sequence[PairedDrop] = (),
+    champion: MeasuredVariant | None = None,
 ) -> VariantResult:
-    """Flatten what was measured, apply the gate, and return the judged variant."""
-    found = flat_metrics(variant)
-    artifact = variant.artifact
-    if variant.state != "built" or artifact is None:
-        verdict = not_measured(variant.name, reference.name, variant.problem or "it was not built", config)
-    elif artifact.not_run is not None:
-        # Whatever its size or parity, nothing that was never run may pass.
-        verdict = not_measured(
-            variant.name, reference.name, artifact.not_run, config, artifact_digest=artifact.digest
-        )
-    else:
-        verdict = judge(
-            variant=variant.name,
-            artifact_digest=artifact.digest,
-            metrics=found,
-            reference=reference.name,
-            reference_metrics=flat_metrics(reference),
-            intervals=_intervals(variant),
-            num_samples=variant.evaluation.accuracy.num_samples if variant.evaluation else None,
-            config=config,
-        )
+    """Flatten what was measured, apply the gate, and return the judged variant.
+
+    Args:
+        variant: what is judged.
+        reference: what its drops are measured against.
+        config: the policy.
+        drops: how far it falls behind the reference and the champion, each under its name.
+        champion: what is deployed now; ``None`` if nothing is. Its name differs from the reference's.
+    """
+    measured = {name: getattr(variant, name) for name in MeasuredVariant.model_fields}
     return VariantResult(
-        **dict(variant), metrics=found, accuracy_drop=_accuracy_drop(variant, reference), verdict=verdict
+        **measured,
+        metrics=flat_metrics(variant),
+        accuracy_drop=_accuracy_drop(variant, reference),
+        drops=tuple(drops),
+        verdict=_verdict(variant, reference, config, drops, champion),
     )
 
 
@@ -45,11 +49,55 @@ def flat_metrics(variant: MeasuredVariant) -> dict[str, float]:
     return metrics(variant.artifact, variant.evaluation, variant.efficiency)
 
 
-def _intervals(variant: MeasuredVariant) -> dict[str, tuple[float, float]]:
+def _verdict(
+    variant: MeasuredVariant,
+    reference: MeasuredVariant,
+    config: GateConfig,
+    drops: Sequence[PairedDrop],
+    champion: MeasuredVariant | None,
+) -> Verdict:
+    artifact, evaluation = variant.artifact, variant.evaluation
+    if variant.state != "built" or artifact is None:
+        return not_measured(variant.name, reference.name, variant.problem or "it was not built", config)
+    if artifact.not_run is not None:
+        # Whatever its size or parity, nothing that was never run may pass.
+        return not_measured(
+            variant.name, reference.name, artifact.not_run, config, artifact_digest=artifact.digest
+        )
+    return judge(
+        variant=variant.name,
+        artifact_digest=artifact.digest,
+        metrics=flat_metrics(variant),
+        reference=_baseline(reference, drops),
+        champion=_baseline(champion, drops) if champion else None,
+        intervals=_intervals(variant),
+        num_samples=evaluation.accuracy.num_samples if evaluation else None,
+        counts={p.metric: p.num_samples for p in evaluation.robustness} if evaluation else {},
+        config=config,
+    )
+
+
+def _baseline(other: MeasuredVariant, drops: Sequence[PairedDrop]) -> Baseline:
+    own = {found.metric: found for found in drops if found.against == other.name}
+    return Baseline(other.name, flat_metrics(other), _intervals(other), own)
+
+
+def _intervals(variant: MeasuredVariant) -> dict[str, Range]:
+    found = _shares(variant.evaluation) if variant.evaluation else {}
     timing = variant.efficiency
-    if timing is None:
-        return {}
-    return {"efficiency/latency_ratio": (timing.latency_ratio_low, timing.latency_ratio_high)}
+    if timing is not None:
+        found["efficiency/latency_ratio"] = (timing.latency_ratio_low, timing.latency_ratio_high)
+    return found
+
+
+def _shares(evaluation: EvaluationReport) -> dict[str, Range]:
+    """Return Wilson's interval of every share of samples."""
+    accuracy = evaluation.accuracy
+    shares = {ACCURACY: (accuracy.accuracy, accuracy.num_samples)}
+    if accuracy.top_k_accuracy is not None:
+        shares[TOP_K_ACCURACY] = (accuracy.top_k_accuracy, accuracy.num_samples)
+    shares |= {point.metric: (point.accuracy, point.num_samples) for point in evaluation.robustness}
+    return {metric: wilson(round(share * n), n) for metric, (share, n) in shares.items()}
 
 
 def _accuracy_drop(variant: MeasuredVariant, reference: MeasuredVariant) -> float | None:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from pt_core.decision.config import GateRule
-from pt_core.decision.numbers import drop, finite, show
-from pt_core.decision.verdict import Check, State
+from pt_core.decision.evidence import (
+    SAMPLED_SECTIONS,
+    Baseline,
+    Estimate,
+    Evidence,
+    Range,
+    needs_interval,
+    observe,
+)
+from pt_core.decision.numbers import drop, show
+from pt_core.decision.verdict import Check, CheckState, RuleName, State
 
-RuleName = Literal["at_least", "at_most", "max_drop"]
-Range = tuple[float, float]
-
-_SAMPLED_SECTIONS = ("accuracy/", "robustness/")
 _BROKEN: Mapping[RuleName, str] = {
     "at_least": "{metric} {shown} is below {limit}",
     "at_most": "{metric} {shown} is above {limit}",
     "max_drop": "{metric} drops by {shown}, more than {limit}",
+    "max_ratio": "{metric} is {shown} times that of {other}, more than {limit}",
 }
-
-
-class Evidence(NamedTuple):
-    """What a rule is applied to."""
-
-    metrics: Mapping[str, float]
-    """The variant's numbers by flat name."""
-    reference_metrics: Mapping[str, float]
-    """The reference's."""
-    intervals: Mapping[str, Range]
-    """95 % intervals of the variant's metrics, where measured."""
-    num_samples: int | None
-    """Samples behind accuracy and robustness."""
-    min_samples: int
-    """How many of them are enough."""
+_WHAT: Mapping[RuleName, str] = {"at_least": "", "at_most": "", "max_drop": " drop", "max_ratio": " ratio"}
 
 
 class Judged(NamedTuple):
@@ -44,93 +37,140 @@ class Judged(NamedTuple):
     """The number, the limit and how they stand."""
 
 
-def apply_rule(rule: GateRule, evidence: Evidence) -> Judged:
-    """Return the check of one rule; its state is told in :func:`pt_core.decision.gate.judge`."""
-    kind, limit = limit_of(rule)
-    bound = drop(limit, 0) if kind == "max_drop" else limit
-    observed = _observe(rule.metric, kind, evidence)
-    interval = _interval(rule.metric, kind, evidence)
-    problem = _unusable(rule.metric, kind, observed, interval, evidence)
-    if observed is None or problem:
-        return Judged(unmeasured(rule), problem)
-    state, clause = _too_few(rule.metric, evidence) or _compare(rule.metric, kind, bound, observed, interval)
-    check = Check(
-        metric=rule.metric, rule=kind, limit=limit, observed=observed, interval=interval, state=state
-    )
-    return Judged(check, clause)
+class _Case(NamedTuple):
+    """One limit on one metric, and what was observed of it."""
+
+    rule: GateRule
+    kind: RuleName
+    limit: float
+    other: Baseline
+    found: Estimate
 
 
-def unmeasured(rule: GateRule) -> Check:
+def apply_rule(rule: GateRule, evidence: Evidence) -> tuple[Judged, ...]:
+    """Return the check of a rule, several for one with a star; states are told in :func:`pt_core.decision.gate.judge`."""
+    if evidence.baseline(rule) is None:
+        return (Judged(unmeasured(rule, state="not applicable"), "there is no champion"),)
+    if "*" not in rule.metric:
+        return (_apply(rule, evidence),)
+    names = sorted(n for n in {*evidence.metrics, *evidence.reference.metrics} if fnmatchcase(n, rule.metric))
+    if not names:
+        clause = f"no {rule.metric} is measured"
+        return (Judged(unmeasured(rule, state="not applicable"), clause),)
+    return tuple(_apply(rule.model_copy(update={"metric": name}), evidence) for name in names)
+
+
+def unmeasured(rule: GateRule, *, state: CheckState = "not measured") -> Check:
     """Return the check of a rule whose metric is not there."""
     kind, limit = limit_of(rule)
-    return Check(
-        metric=rule.metric, rule=kind, limit=limit, observed=None, interval=None, state="not measured"
-    )
+    return Check(metric=rule.metric, rule=kind, limit=limit, observed=None, interval=None, state=state)
 
 
 def limit_of(rule: GateRule) -> tuple[RuleName, float]:
     """Return which limit a rule gives, and its value."""
-    if rule.at_least is not None:
-        return "at_least", rule.at_least
-    if rule.at_most is not None:
-        return "at_most", rule.at_most
-    assert rule.max_drop is not None
-    return "max_drop", rule.max_drop
+    kinds: tuple[RuleName, ...] = ("at_least", "at_most", "max_drop", "max_ratio")
+    return next((kind, limit) for kind in kinds if (limit := getattr(rule, kind)) is not None)
 
 
-def _observe(metric: str, kind: RuleName, evidence: Evidence) -> float | None:
-    value = finite(evidence.metrics.get(metric))
-    if kind != "max_drop" or value is None:
-        return value
-    reference = finite(evidence.reference_metrics.get(metric))
-    return None if reference is None else finite(drop(reference, value))
-
-
-def _interval(metric: str, kind: RuleName, evidence: Evidence) -> Range | None:
-    if metric not in evidence.intervals:
-        return None
-    low, high = evidence.intervals[metric]
-    reference = evidence.reference_metrics.get(metric)
-    if kind != "max_drop" or reference is None:
-        return low, high
-    return drop(reference, high), drop(reference, low)
-
-
-def _unusable(
-    metric: str, kind: RuleName, observed: float | None, interval: Range | None, evidence: Evidence
-) -> str:
-    """Return why the check cannot be made, or nothing."""
-    if observed is None:
-        is_there = finite(evidence.metrics.get(metric)) is not None
-        whose = " of the reference" if is_there and kind == "max_drop" else ""
-        return f"{metric}{whose} is missing or not finite"
-    if interval is None:
-        return ""
-    low, high = interval
-    is_sound = finite(low) is not None and finite(high) is not None and low <= observed <= high
-    return "" if is_sound else f"{metric} {show(observed)} does not lie in its interval {low:g} to {high:g}"
+def _apply(rule: GateRule, evidence: Evidence) -> Judged:
+    kind, limit = limit_of(rule)
+    other = evidence.baseline(rule)
+    assert other is not None
+    found = observe(rule, kind, evidence, other)
+    if found.problem:
+        return Judged(unmeasured(rule), found.problem)
+    case = _Case(rule, kind, limit, other, found)
+    by_interval = (rule.confidence or evidence.confidence) == "interval"
+    state, clause = _too_few(rule.metric, evidence) or _decide(case, evidence, by_interval=by_interval)
+    check = Check(
+        metric=rule.metric,
+        rule=kind,
+        limit=limit,
+        against=other.name if kind in ("max_drop", "max_ratio") else None,
+        observed=found.value,
+        interval=found.interval,
+        method=found.method,
+        decided_by="interval" if by_interval and found.interval else "point",
+        state=state,
+    )
+    return Judged(check, clause)
 
 
 def _too_few(metric: str, evidence: Evidence) -> tuple[State, str] | None:
-    found = evidence.num_samples
-    if not metric.startswith(_SAMPLED_SECTIONS) or (found is not None and found >= evidence.min_samples):
+    found = evidence.samples(metric)
+    if not metric.startswith(SAMPLED_SECTIONS) or (found is not None and found >= evidence.min_samples):
         return None
     counted = "an unknown number of samples" if found is None else f"{found} samples"
     return "insufficient", f"{metric} rests on {counted}, expected at least {evidence.min_samples}"
 
 
-def _compare(
-    metric: str, kind: RuleName, limit: float, observed: float, interval: Range | None
-) -> tuple[State, str]:
-    if interval and interval[0] < limit < interval[1]:
-        low, high = (show(end, beside=limit) for end in interval)
-        what = f"drop of {metric}" if kind == "max_drop" else metric
-        return "insufficient", f"{what} is between {low} and {high}, on both sides of {limit:g}"
-    shown = show(observed, beside=limit)
-    broken = not (observed >= limit) if kind == "at_least" else not (observed <= limit)
-    if broken:
-        return "fail", _BROKEN[kind].format(metric=metric, shown=shown, limit=f"{limit:g}")
+def _decide(case: _Case, evidence: Evidence, *, by_interval: bool) -> tuple[State, str]:
+    value = case.found.value
+    assert value is not None
+    if not by_interval:
+        return _say(case, _side((value, value), value, case))
+    if case.found.interval is None and needs_interval(case.rule.metric, case.kind):
+        unknown = f"{case.rule.metric} has no interval, since answers per sample were not compared"
+        return "insufficient", f"{unknown}; run again, or set confidence: point"
+    side = _side(case.found.interval or (value, value), value, case)
+    return _say(case, side) if side != "unclear" else ("insufficient", _unclear(case, evidence))
+
+
+def _side(interval: Range, value: float, case: _Case) -> Literal["kept", "broken", "unclear"]:
+    """Return on which side of the limit the whole interval lies; a value equal to the limit keeps it."""
+    low, high = interval
+    if case.kind == "at_least":
+        low, high, value, limit = -high, -low, -value, -case.limit
+    else:
+        limit = drop(case.limit, 0) if case.kind == "max_drop" else case.limit
+    if high <= limit:
+        return "kept"
+    return "broken" if low >= limit and value > limit else "unclear"
+
+
+def _say(case: _Case, side: Literal["kept", "broken", "unclear"]) -> tuple[State, str]:
+    metric, limit = case.rule.metric, f"{case.limit:g}"
+    if side == "broken":
+        shown = _shown(case)
+        clause = _BROKEN[case.kind].format(metric=metric, shown=shown, limit=limit, other=case.other.name)
+        return "fail", clause + _against(case)
     section, _, name = metric.rpartition("/")
     label = name if section == "accuracy" else metric
-    side = "at least" if kind == "at_least" else "at most"
-    return "pass", f"{label}{' drop' if kind == 'max_drop' else ''} {shown} ({side} {limit:g})"
+    allowed = f"at {'least' if case.kind == 'at_least' else 'most'} {limit}"
+    return "pass", f"{label}{_WHAT[case.kind]} {_shown(case)} ({allowed}){_against(case)}"
+
+
+def _shown(case: _Case) -> str:
+    """Return the value, and for a drop its interval."""
+    assert case.found.value is not None
+    shown = show(case.found.value, beside=case.limit)
+    ends = case.found.interval
+    if case.kind != "max_drop" or ends is None or ends[0] == ends[1]:
+        return shown
+    return f"{shown} ({show(ends[0], beside=case.limit)} to {show(ends[1], beside=case.limit)})"
+
+
+def _against(case: _Case) -> str:
+    return f" against {case.other.name}" if case.rule.against == "champion" else ""
+
+
+def _unclear(case: _Case, evidence: Evidence) -> str:
+    """Return where the interval stands around the limit, what the samples can tell, and what to do."""
+    metric, limit, ends = case.rule.metric, case.limit, case.found.interval
+    assert ends is not None
+    low, high = (show(end, beside=limit) for end in ends)
+    if not metric.startswith(SAMPLED_SECTIONS):
+        what = f"{_WHAT[case.kind].strip()} of {metric}" if _WHAT[case.kind] else metric
+        return f"{what} is between {low} and {high}, on both sides of {limit:g}"
+    assert case.found.value is not None
+    on = f"on {evidence.samples(metric)} samples"
+    if case.kind != "max_drop":
+        value = show(case.found.value, beside=limit)
+        remedy = "lower" if case.kind == "at_least" else "higher"
+        return f"{metric} {value} ({low} to {high}) {on}, and {limit:g} lies inside; add test samples or set a {remedy} limit"
+    can_tell = case.found.detectable
+    smallest = f" (these can tell a drop of {show(can_tell)} or more)" if can_tell is not None else ""
+    return (
+        f"{metric} drops by {_shown(case)} {on}{smallest}{_against(case)}, and the limit {limit:g} lies inside; "
+        "add test samples or widen the limit"
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
+from pt_core.decision.statistics import PairedDrop
 from pt_core.decision.verdict import Verdict
 from pt_core.evaluation.difference import Divergence
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
@@ -44,6 +45,8 @@ class VariantResult(MeasuredVariant):
     """Every number by its flat name."""
     accuracy_drop: float | None
     """Accuracy of the reference minus its own, absolute; below zero is a gain."""
+    drops: tuple[PairedDrop, ...] = ()
+    """How far each metric falls behind the reference's and the champion's, with its interval."""
     verdict: Verdict
     """Its judgement."""
 

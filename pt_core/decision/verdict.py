@@ -7,6 +7,9 @@ from typing import Literal
 from pt_core.record import Record
 
 State = Literal["pass", "fail", "insufficient", "not measured"]
+CheckState = Literal["pass", "fail", "insufficient", "not measured", "not applicable"]
+RuleName = Literal["at_least", "at_most", "max_drop", "max_ratio"]
+Method = Literal["newcombe", "bootstrap", "same artifact", "wilson", "rounds"]
 
 
 class Check(Record):
@@ -14,16 +17,23 @@ class Check(Record):
 
     metric: str
     """Flat metric name."""
-    rule: Literal["at_least", "at_most", "max_drop"]
+    rule: RuleName
     """Which kind of limit."""
     limit: float
     """The limit."""
+    against: str | None = None
+    """Name of what max_drop and max_ratio compare with."""
     observed: float | None
-    """The metric, or for max_drop the drop against the reference; ``None`` if not measured."""
+    """The metric, for max_drop its drop and for max_ratio its ratio to the other's; ``None`` if not measured."""
     interval: tuple[float, float] | None
-    """95 % interval of the observed value, where one was measured."""
-    state: State
-    """Whether the limit is kept."""
+    """Interval of the observed value at 95 % or more, where one was measured."""
+    method: Method | None = None
+    """Where the interval comes from: paired samples (Newcombe, bootstrap, or none needed for one and the same
+    artifact), one share of samples (Wilson), or the rounds of timing."""
+    decided_by: Literal["interval", "point"] = "point"
+    """Whether the interval decided, or the observed value alone."""
+    state: CheckState
+    """Whether the limit is kept; not applicable is a rule whose champion or metrics there are none of."""
 
 
 class Verdict(Record):

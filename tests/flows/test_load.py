@@ -85,7 +85,7 @@ def test_a_gate_rule_has_exactly_one_limit(tmp_path: Path) -> None:
     rule = "{metric: accuracy/accuracy, at_least: 0.5, max_drop: 0.1}"
     message = refusal(tmp_path, MINIMAL + f"gate: {{rules: [{rule}]}}\n")
     assert (
-        "gate.rules[0]: expected exactly one of at_least, at_most, max_drop; found at_least, max_drop"
+        "gate.rules[0]: expected exactly one of at_least, at_most, max_drop, max_ratio; found at_least, max_drop"
         in message
     )
 

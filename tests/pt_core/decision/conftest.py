@@ -16,7 +16,8 @@ from pt_core.environment import describe_environment
 from pt_core.evaluation.report import AccuracyReport, EfficiencyReport, EvaluationReport, RobustnessPoint
 from pt_core.modeling.spec import ModelSpec
 
-GATE = GateConfig(rules=(GateRule(metric="accuracy/accuracy", at_least=0.95),), min_samples=100)
+RULE = GateRule(metric="accuracy/accuracy", at_least=0.95, confidence="point")
+GATE = GateConfig(rules=(RULE,), min_samples=100)
 SPEC = ModelSpec(
     target="m:f", arguments={}, input_shape=(4,), num_classes=2, mean=None, std=None, input_range=None
 )

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pt_core.decision.config import GateConfig, GateRule
+from pt_core.decision.evidence import Baseline
 from pt_core.decision.gate import WORST_FIRST, judge, not_measured
 from pt_core.decision.numbers import drop, show
+from pt_core.decision.statistics import PairedDrop
 
 ACCURACY = "accuracy/accuracy"
 RATIO = "efficiency/latency_ratio"
@@ -17,17 +19,45 @@ max_drop = GateRule(metric=ACCURACY, max_drop=0.01)
 
 
 def verdict_on(
-    *rules, value=None, metric=ACCURACY, reference_value=0.99, interval=None, num_samples=360, digest="d"
+    *rules,
+    value=None,
+    metric=ACCURACY,
+    reference_value=0.99,
+    interval=None,
+    num_samples=360,
+    digest="d",
+    confidence="interval",
 ):
+    # Shares of samples and their drops always have an interval; that of these tests is as wide as the value.
+    drops = {}
+    if value is not None and reference_value is not None and math.isfinite(value - reference_value):
+        ends = [drop(reference_value, end) for end in reversed(interval or (value, value))]
+        if all(map(math.isfinite, ends)):
+            drops[metric] = a_drop(drop(reference_value, value), *ends, metric=metric)
+    given = interval or ((value, value) if value is not None else None)
     return judge(
         variant="onnx",
         artifact_digest=digest,
         metrics={} if value is None else {metric: value},
-        reference="torch",
-        reference_metrics={} if reference_value is None else {metric: reference_value},
-        intervals={} if interval is None else {metric: interval},
+        reference=Baseline("torch", {} if reference_value is None else {metric: reference_value}, {}, drops),
+        intervals={} if given is None else {metric: given},
         num_samples=num_samples,
-        config=GateConfig(rules=rules, min_samples=100),
+        config=GateConfig(rules=rules, min_samples=100, confidence=confidence),
+    )
+
+
+def a_drop(value, low, high, *, metric=ACCURACY, detectable=0.004):
+    return PairedDrop(
+        metric=metric,
+        against="torch",
+        method="newcombe",
+        num_samples=360,
+        pairs=None,
+        drop=value,
+        low=low,
+        high=high,
+        p_value=None,
+        detectable_drop=detectable,
     )
 
 
