@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from pt_core.artifacts.artifact import Artifact, Quantization
 from pt_core.artifacts.plugin import Needs, StepData
 from pt_core.errors import DataError
-from pt_core.formats.onnx_ import FILE, INPUT, missing_packages
+from pt_core.formats.onnx_ import FILE, missing_packages
 from pt_core.formats.onnx_runtime import OnnxRuntime
 from pt_core.quantizers.onnx_graph import describe_quantization
 from pt_core.record import Record
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 class OnnxInt8Static(Record):
@@ -44,50 +42,46 @@ class OnnxInt8Static(Record):
         """Return which package is missing, if one is."""
         return missing_packages("onnx", "onnxruntime", "sympy")
 
+    max_accuracy_drop: float | None = Field(default=None, ge=0, le=1)
+    """Accuracy that INT8 may lose on the calibration split, absolute; layers stay in floating point until it does."""
+    max_tries: int = Field(default=8, ge=1)
+    """Networks that may be tried to keep to max_accuracy_drop, the first included."""
+
     def quantize(self, source: Artifact, destination: Path, data: StepData | None) -> Quantization:
         """Quantize the graph with ranges observed on the calibration split.
 
         Raises:
             DataError: there is no calibration sample.
             NothingQuantized: no weight became INT8.
+            AccuracyNotReached: no graph that was tried kept to ``max_accuracy_drop``.
         """
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-        from pt_core.quantizers.ort_prepare import prepare_graph, quiet_quantizer
-
         if data is None or not len(data.calibration.x):
             raise DataError(f"{self.name}: no calibration samples, expected at least one")
-        symmetric = self.runtime == "tensorrt"
-        methods = {
-            "minmax": CalibrationMethod.MinMax,
-            "percentile": CalibrationMethod.Percentile,
-        }
+        from pt_core.quantizers.ort_graph import StaticGraph, search_kept_layers
+        from pt_core.quantizers.ort_prepare import quiet_quantizer
+
+        changes: dict[str, object] = {}
         with tempfile.TemporaryDirectory() as scratch, quiet_quantizer():
-            prepared = prepare_graph(Path(source.directory) / FILE, Path(scratch))
-            quantize_static(
-                prepared,
-                destination / FILE,
-                _Reader(data.calibration.x),
-                quant_format=QuantFormat.QDQ,
+            graph = StaticGraph(
+                Path(source.directory) / FILE,
+                Path(scratch),
+                samples=data.calibration.x,
                 per_channel=self.per_channel,
-                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=methods[self.method],
-                extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
-                if symmetric
-                else {},
+                method=self.method,
+                runtime=self.runtime,
             )
+            if self.max_accuracy_drop is None:
+                made = graph.quantize()
+            else:
+                found = search_kept_layers(
+                    graph,
+                    targets=data.calibration.y,
+                    spec=source.spec,
+                    scheme=self.name,
+                    max_accuracy_drop=self.max_accuracy_drop,
+                    max_tries=self.max_tries,
+                )
+                made, changes = found.candidate, {"tries": found.tries, "damage": found.damage}
+            shutil.copyfile(made, destination / FILE)
         OnnxRuntime.read(Path(source.directory)).write(destination)
-        return describe_quantization(destination / FILE, scheme=self.name)
-
-
-class _Reader:
-    """Feed calibration samples one by one, in order, once: histograms refuse a last batch of another size."""
-
-    def __init__(self, samples: NDArray[np.float32]) -> None:
-        self._samples: Iterator[NDArray[np.float32]] = iter(samples)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """Return the next sample by input name, or ``None`` at the end."""
-        sample = next(self._samples, None)
-        return None if sample is None else {INPUT: sample[None]}
+        return describe_quantization(destination / FILE, scheme=self.name).model_copy(update=changes)

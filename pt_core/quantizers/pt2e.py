@@ -43,6 +43,7 @@ def prepare_training(program: ExportedProgram, *, reduce_range: bool) -> GraphMo
         prepared: GraphModule = prepare_qat_pt2e(
             _graph_module(program), _quantizer(is_qat=True, reduce_range=reduce_range)
         )
+    _drop_batch_counters(prepared)
     return prepared
 
 
@@ -65,7 +66,8 @@ def write_int8(converted: GraphModule, source: Artifact, destination: Path) -> N
 
 def only_layer(prepared: GraphModule, layer: str) -> GraphModule:
     """Return a copy of an observed graph in which one layer alone is to become INT8."""
-    alone = copy.deepcopy(prepared)
+    with quiet_torchao():
+        alone = copy.deepcopy(prepared)
     observers = {node for node in alone.graph.nodes if node.op == "call_module"}
     for node in alone.graph.nodes:
         if node.op == "call_function" and _layer_of(node) != layer:
@@ -172,6 +174,16 @@ def _weights(module: GraphModule) -> Iterator[tuple[Node, torch.Tensor]]:
             is_weight = isinstance(value, torch.Tensor) and sum(size > 1 for size in value.shape) >= 2
             if is_weight and (value.is_floating_point() or value.dtype == torch.int8):
                 yield node, value
+
+
+def _drop_batch_counters(graph: GraphModule) -> None:
+    """Delete the nodes that count batches: nothing reads the count, and inference must not change it."""
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.add_.Tensor and "num_batches_tracked" in str(node.args[0]):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
 def _layer_of(node: Node) -> str:

@@ -23,6 +23,9 @@ from pt_core.training.session import Session
 FROZEN_SHARE = 1 / 3
 """Share of the epochs, the last ones, that train under the statistics and ranges found until then."""
 
+TORCHAO_EPSILON = 1e-5
+"""Epsilon of batch normalisation in torchao's patterns (qat_utils.py, "TODO: allow setting eps")."""
+
 _ATEN = torch.ops.aten
 _TRAINING_ARGUMENT = {
     _ATEN.batch_norm.default: 5,
@@ -66,8 +69,8 @@ class Prepared(nn.Module):
 def set_training(graph: GraphModule, *, is_training: bool) -> None:
     """Set the mode of batch normalisation and dropout.
 
-    In place of torchao's ``move_exported_model_to_eval``, which replaces the nodes by ones with the default
-    epsilon, momentum and dropout probability, whatever the network's were.
+    In place of torchao's ``move_exported_model_to_train``, which gives every dropout the probability 0.5,
+    whatever the network's was.
     """
     for node in graph.graph.nodes:
         position = _TRAINING_ARGUMENT.get(node.target)
@@ -78,14 +81,16 @@ def set_training(graph: GraphModule, *, is_training: bool) -> None:
     graph.recompile()
 
 
-def drop_batch_counters(graph: GraphModule) -> None:
-    """Delete the nodes that count batches, which an exported training graph holds and inference must not."""
-    for node in list(graph.graph.nodes):
-        if node.target is _ATEN.add_.Tensor and "num_batches_tracked" in str(node.args[0]):
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
+def settle_epsilons(network: nn.Module) -> None:
+    """Give every batch normalisation the epsilon 1e-5 that torchao writes into its place, and its variance the rest.
+
+    The network computes the same; without this, one of another epsilon would start from other activations.
+    """
+    for module in network.modules():
+        variance = getattr(module, "running_var", None)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and variance is not None:
+            variance.add_(module.eps - TORCHAO_EPSILON).clamp_(min=0)
+            module.eps = TORCHAO_EPSILON
 
 
 class Kept(NamedTuple):

@@ -123,6 +123,33 @@ class Stacked(nn.Module):
         return self.last(self.act(self.second(x)) + x)
 
 
+class Outlier(nn.Module):
+    """Has one hidden channel a thousand times the others, which take their last bits with it when it becomes INT8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 32)
+        self.second = nn.Linear(32, 32)
+        self.last = nn.Linear(32, 10)
+        with torch.no_grad():
+            self.first.weight[0] = self.first.weight[0].abs() * 1000
+            self.second.weight[:, 0] /= 1000
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+class Scaling(nn.Module):
+    """Has neither a convolution nor a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)[:, 20:30] * self.scale
+
+
 class Recurrent(nn.Module):
     """Has one layer with two matrices, which reads the rows of a picture."""
 
