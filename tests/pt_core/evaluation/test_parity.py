@@ -177,3 +177,24 @@ def test_a_batch_larger_than_the_samples_repeats_them_and_none_at_all_is_refused
     assert len(check_parity(Fake(), Fake(), SAMPLES[:1], "fp32").points) == 6
     with pytest.raises(DataError, match="no samples"):
         check_parity(Fake(), Fake(), SAMPLES[:0], "fp32")
+
+
+def test_other_names_than_every_format_uses_are_refused():
+    class Named(Fake):
+        def runtime(self) -> RuntimeInfo:
+            return super().runtime().model_copy(update={"inputs": ("input",), "outputs": ("x", "y")})
+
+    with pytest.raises(ParityError, match="outputs named x, y, expected logits"):
+        check_parity(Fake(), Named(), SAMPLES, "fp32")
+
+
+def test_every_problem_is_listed_and_a_baked_batch_is_told_from_rounding():
+    with pytest.raises(
+        ParityError, match=r"the same samples agree in batches of 8.* not in batches of 2, 64"
+    ) as caught:
+        check_parity(Fake(), Fake(lambda logits, n: logits * (1 + (n in (2, 64)))), SAMPLES, "fp32")
+    assert any(detail.startswith("batch size 64: relative error") for detail in caught.value.details)
+    # Just within the tolerance at the export's size and just outside it elsewhere: that is no baked batch.
+    with pytest.raises(ParityError) as caught:
+        check_parity(Fake(), Fake(lambda logits, n: logits * (1.34 if n == 8 else 1.36)), SAMPLES, "int8")
+    assert "batches of 8" not in caught.value.message
