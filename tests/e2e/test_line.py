@@ -14,8 +14,11 @@ VARIANTS = [
     "torch",
     "torchscript",
     "exported",
-    "onnx",
+    "compiled",
+    "compiled-bf16",
+    "compiled-int8",
     "int8-dynamic",
+    "onnx",
     "onnx-int8-dynamic",
     "onnx-int8-static",
 ]
@@ -25,6 +28,8 @@ CACHED = (
     "verify checkpoint",
     "convert to torch",
     "convert to onnx",
+    "convert to compiled",
+    "quantize torch with int8-static",
     "quantize onnx with onnx-int8-static",
     "craft attacks",
     "evaluate onnx > onnx-int8-static",
@@ -64,7 +69,7 @@ def test_int8_variants_say_what_share_of_the_weights_they_hold(first: Any) -> No
         for variant in first.document["variants"]
         if "int8" in variant["name"]
     }
-    assert len(shares) == 3
+    assert len(shares) == 4
     assert all(0 < share <= 1 for share in shares.values())
 
 

@@ -207,7 +207,7 @@ def accuracies(browser) -> dict[str, float]:
 def test_the_models_tab_shows_every_variant_with_its_accuracy_side_by_side(browser, pages, result):
     built = [variant for variant in result.variants if variant.state == "built"]
     expected = {variant.name: variant.evaluation.accuracy.accuracy for variant in built}
-    assert len(expected) == 7
+    assert len(expected) == 10
     open_page(browser, pages["Variants side by side"], width=2000, height=560)
     shown = wait_for(
         browser, lambda: len(accuracies(browser)) == len(expected) and accuracies(browser), "rows"
