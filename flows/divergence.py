@@ -20,10 +20,14 @@ def explain_refused(
     judged: tuple[VariantResult, ...], reference: MeasuredVariant, *, dataset: Dataset, limits: Limits
 ) -> tuple[VariantResult, ...]:
     """Return the variants, those refused for what they answer with the layers that it comes from."""
+    shared = next((_failures(variant) for variant in judged if variant.name == reference.name), set())
     requests = {
         variant.name: request
         for variant in judged
-        if variant.divergence is None and (request := _request(variant, reference, dataset))
+        # What the reference fails too does not come from a conversion.
+        if variant.divergence is None
+        and _failures(variant) - shared
+        and (request := _request(variant, reference, dataset))
     }
     futures = {name: diverge.submit(request, limits) for name, request in requests.items()}
     found: dict[str, Divergence] = {}
@@ -38,9 +42,14 @@ def explain_refused(
     )
 
 
+def _failures(variant: VariantResult) -> set[tuple[str, str, float]]:
+    """Return the rules on what a variant answers that it fails."""
+    checks = [c for c in variant.verdict.checks if c.state == "fail" and c.metric.startswith(_SECTIONS)]
+    return {(check.metric, check.rule, check.limit) for check in checks}
+
+
 def _request(variant: VariantResult, reference: MeasuredVariant, dataset: Dataset) -> DivergeRequest | None:
-    refused = [c for c in variant.verdict.checks if c.state == "fail" and c.metric.startswith(_SECTIONS)]
-    if not refused or not variant.steps or variant.artifact is None or reference.artifact is None:
+    if not variant.steps or variant.artifact is None or reference.artifact is None:
         return None
     return DivergeRequest(
         a=reference.artifact,
