@@ -23,6 +23,7 @@ from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
+from pt_core.decision.pareto import place
 from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
@@ -85,7 +86,7 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     finally:
         track_finish(tracked, status)
     if result.winner is None:
-        raise GateRefused(result.sentence, details=[f"{v.name}: {v.verdict.reason}" for v in judged])
+        raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])
     return result
 
 
@@ -144,7 +145,9 @@ def _result(
     checkpoint: Checkpoint,
     run: TrackedRun,
 ) -> RunResult:
-    winner, why = select(judged)
+    policy = checked.settings.gate
+    judged = place(judged, policy.selection)
+    winner, why = select(judged, policy.selection)
     config = [checked.name, *(f"--set {shlex.quote(override)}" for override in overrides)]
     return RunResult(
         run_name=name,
@@ -161,6 +164,7 @@ def _result(
         mlflow_run_id=run.run_id,
         links=(*links(run), *_prefect_link()),
         reproduce=" ".join(["pt-pipeline run", *config]),
+        policy=policy,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics
 from pt_core.decision.compare import ComparisonRow
 from pt_core.decision.result import VariantResult
+from pt_core.evaluation.pairs import ACCURACY
 
 _FIRST = ("accuracy/accuracy", "accuracy/drop", "efficiency/latency_ratio", "efficiency/size_bytes")
 """What a person compares first."""
@@ -44,8 +45,23 @@ def git_tags(checkpoint: Checkpoint) -> dict[str, str]:
 def variant_metrics(variant: VariantResult) -> dict[str, float]:
     """Return every number of a variant by its slash-prefixed name, in the order that MLflow's columns take."""
     drop = {} if variant.accuracy_drop is None else {"accuracy/drop": variant.accuracy_drop}
-    found = {**variant.metrics, **drop}
+    found = {**variant.metrics, **drop, **_drops(variant)}
     return {name: found[name] for name in sorted(found, key=_column)}
+
+
+def _drops(variant: VariantResult) -> dict[str, float]:
+    """Return the interval of the drop of accuracy, and of every other metric that a rule limits the drop of."""
+    reference = variant.verdict.reference
+    limited = {check.metric for check in variant.verdict.checks if check.rule == "max_drop"}
+    found: dict[str, float] = {}
+    for metric in sorted({ACCURACY, *limited}):
+        paired = variant.drop_of(metric, against=reference)
+        if paired is None:
+            continue
+        prefix = "accuracy/drop" if metric == ACCURACY else f"{metric}_drop"
+        values = {"low": paired.low, "high": paired.high, "detectable": paired.detectable_drop}
+        found |= {f"{prefix}_{name}": value for name, value in values.items() if value is not None}
+    return found
 
 
 def _column(name: str) -> tuple[bool, int, str]:
@@ -74,7 +90,9 @@ def variant_tags(parent_run_id: str, variant: VariantResult) -> dict[str, str]:
         "variant": variant.name,
         "state": variant.state,
         "verdict": variant.verdict.state,
-        "reason": variant.problem or variant.verdict.reason,
+        "promotable": str(variant.promotable).lower(),
+        "dominated_by": variant.dominated_by or "none",
+        "reason": variant.problem or variant.reason,
         "artifact_digest": variant.artifact.digest if variant.artifact else "none",
     }
 

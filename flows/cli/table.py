@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pt_core.decision.compare import ComparisonRow
+from pt_core.decision.compare import ComparisonRow, drop_text
 
 _STYLES = {"pass": "green", "fail": "red", "insufficient": "yellow", "not measured": "dim"}
 
@@ -20,15 +20,15 @@ def variants_table(rows: Iterable[ComparisonRow], *, title: str) -> Table:
     for name in ("variant", "accuracy", "drop", "robust", "time ratio", "size", "verdict"):
         table.add_column(name, justify="left" if name in ("variant", "verdict") else "right", no_wrap=True)
     for row in rows:
-        style = _STYLES[row.verdict]
+        style = _STYLES[row.verdict] if row.standing == row.verdict else "cyan"
         table.add_row(
             row.variant,
             _number(row.accuracy, ".4f"),
-            _number(row.accuracy_drop, "+.4f"),
+            drop_text(row),
             _number(row.robust_accuracy, ".4f"),
             _number(row.latency_ratio, ".2f"),
             "-" if row.size_bytes is None else f"{row.size_bytes / 1024:,.0f} KiB",
-            f"[{style}]{row.verdict}[/]",
+            f"[{style}]{row.standing}[/]",
         )
     return table
 

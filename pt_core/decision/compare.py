@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.decision.verdict import State
 from pt_core.errors import NotComparable
+from pt_core.evaluation.pairs import ACCURACY
 from pt_core.evaluation.report import EvaluationReport
 from pt_core.record import Record
 
@@ -28,6 +29,10 @@ class ComparisonRow(Record):
     """Share of clean test samples right, 0 to 1."""
     accuracy_drop: float | None
     """Accuracy of the reference minus its own, absolute."""
+    accuracy_drop_low: float | None = None
+    """Lower end of its paired interval."""
+    accuracy_drop_high: float | None = None
+    """Upper end."""
     robust_accuracy: float | None
     """Accuracy under the perturbation of ``robust_metric``."""
     robust_metric: str | None
@@ -44,8 +49,21 @@ class ComparisonRow(Record):
     """Growth of the evaluating process's peak memory."""
     verdict: State
     """The state of its verdict."""
+    promotable: bool = False
+    """Whether it may be deployed: it passed, is within budget, and no other is as good in everything."""
+    dominated_by: str | None = None
+    """Name of another that passed and is as good in accuracy, latency and size and better in one of them."""
+    over_budget: str | None = None
+    """Every budget that it exceeds though it passed."""
     reason: str
     """Why, in one sentence."""
+
+    @property
+    def standing(self) -> str:
+        """Its verdict in a word or two: what passed but may not be deployed is dominated or over budget."""
+        if self.over_budget:
+            return "over budget"
+        return "dominated" if self.dominated_by else self.verdict
 
 
 def comparison_rows(result: RunResult) -> tuple[ComparisonRow, ...]:
@@ -99,6 +117,14 @@ def to_markdown(rows: Sequence[ComparisonRow]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *table]) + "\n"
 
 
+def drop_text(row: ComparisonRow) -> str:
+    """Return the drop of accuracy with its interval, e.g. 0.0028 (-0.0102 to 0.0171)."""
+    if row.accuracy_drop_low is None or row.accuracy_drop_low == row.accuracy_drop_high:
+        return _number(row.accuracy_drop)
+    ends = f"{_number(row.accuracy_drop_low)} to {_number(row.accuracy_drop_high)}"
+    return f"{_number(row.accuracy_drop)} ({ends})"
+
+
 def human_bytes(size: int | None) -> str:
     """Return a size in bytes, KiB, MiB or GiB."""
     if size is None:
@@ -113,6 +139,7 @@ def human_bytes(size: int | None) -> str:
 
 def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -> ComparisonRow:
     evaluation, timing = variant.evaluation, variant.efficiency
+    paired = variant.drop_of(ACCURACY, against=result.reference)
     return ComparisonRow(
         run=result.run_name,
         variant=variant.name,
@@ -120,6 +147,8 @@ def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -
         chosen=variant.name == result.winner,
         accuracy=evaluation.accuracy.accuracy if evaluation else None,
         accuracy_drop=variant.accuracy_drop,
+        accuracy_drop_low=paired.low if paired else None,
+        accuracy_drop_high=paired.high if paired else None,
         robust_accuracy=variant.metrics.get(robust_metric) if robust_metric else None,
         robust_metric=robust_metric,
         latency_ratio=timing.latency_ratio if timing else None,
@@ -128,7 +157,10 @@ def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -
         size_bytes=variant.artifact.payload_bytes if variant.artifact else None,
         peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
         verdict=variant.verdict.state,
-        reason=variant.verdict.reason,
+        promotable=variant.promotable,
+        dominated_by=variant.dominated_by,
+        over_budget=", ".join(variant.over_budget) or None,
+        reason=variant.reason,
     )
 
 
@@ -146,12 +178,12 @@ def _cells(row: ComparisonRow, *, name_metric: bool) -> list[str]:
         name,
         _text(row.steps) or _UNDEFINED,
         _number(row.accuracy),
-        _number(row.accuracy_drop),
+        drop_text(row),
         robust,
         _ratio(row),
         human_bytes(row.size_bytes),
         human_bytes(row.peak_memory_bytes),
-        row.verdict,
+        row.standing,
         _text(row.reason),
     ]
 

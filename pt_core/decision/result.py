@@ -7,6 +7,7 @@ from typing import Literal
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
+from pt_core.decision.config import GateConfig
 from pt_core.decision.statistics import PairedDrop
 from pt_core.decision.verdict import Verdict
 from pt_core.evaluation.difference import Divergence
@@ -49,6 +50,41 @@ class VariantResult(MeasuredVariant):
     """How far each metric falls behind the reference's and the champion's, with its interval."""
     verdict: Verdict
     """Its judgement."""
+    over_budget: tuple[str, ...] = ()
+    """Every budget that it exceeds though it passed, in words."""
+    dominated_by: str | None = None
+    """Name of another that passed and is as good in accuracy, latency and size and better in one of them."""
+
+    def drop_of(self, metric: str, *, against: str) -> PairedDrop | None:
+        """Return how far one metric falls behind another variant's, where that was measured."""
+        return next((d for d in self.drops if (d.metric, d.against) == (metric, against)), None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it was built and keeps every limit of the gate."""
+        return self.state == "built" and self.artifact is not None and self.verdict.state == "pass"
+
+    @property
+    def promotable(self) -> bool:
+        """Whether it may be deployed: it passed, keeps every budget, and none other is as good in everything."""
+        return self.passed and not self.over_budget and self.dominated_by is None
+
+    @property
+    def on_front(self) -> bool:
+        """Whether it is on the Pareto front of those that passed, over accuracy drop, latency ratio and size."""
+        return self.passed and self.dominated_by is None
+
+    @property
+    def why_not_promotable(self) -> str:
+        """Why one that passed may not be deployed all the same; nothing for all others."""
+        if self.over_budget:
+            return f"over budget: {', '.join(self.over_budget)}"
+        return f"dominated by {self.dominated_by}" if self.dominated_by else ""
+
+    @property
+    def reason(self) -> str:
+        """Why it has its verdict, and why it may not be deployed if it passed all the same."""
+        return "; ".join(filter(None, [self.verdict.reason, self.why_not_promotable]))
 
 
 class Link(Record):
@@ -95,6 +131,8 @@ class RunResult(Record):
     """Pages about the run."""
     reproduce: str
     """The command that does it again."""
+    policy: GateConfig | None = None
+    """The rules and the strategy that it was judged by; ``None`` in results of earlier versions."""
 
     @property
     def sentence(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 
 from pt_core.decision.compare import human_bytes
 from pt_core.decision.result import RunResult
-from pt_core.decision.verdict import State
+from pt_core.decision.verdict import Check, State
 from pt_core.reporting.figure import (
     INK,
     QUIET,
@@ -30,6 +30,12 @@ from pt_core.reporting.figure import (
 
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _METRIC = "accuracy/accuracy"
+_FRONT: dict[str, Any] = {
+    "color": VERDICT_COLORS["pass"],
+    "linewidth": 1.2,
+    "linestyle": "dashdot",
+    "zorder": 2,
+}
 
 _SIDES = (
     (1, 0, "left", "center"),
@@ -59,6 +65,8 @@ class _Point(NamedTuple):
     accuracy: float
     size_bytes: int
     state: State
+    on_front: bool
+    is_dominated: bool
 
 
 def accuracy_latency(result: RunResult) -> Figure | None:
@@ -66,6 +74,8 @@ def accuracy_latency(result: RunResult) -> Figure | None:
 
     The bars are 95 % intervals of the ratio, the area of a marker grows with the bytes shipped, the grey
     band is the reference against itself (differences inside it are noise), the line is the accuracy floor.
+    The stairs are the Pareto front of those that passed; what is dominated (by accuracy, latency and size
+    together) is hollow.
     """
     points = _points(result)
     if not points:
@@ -75,6 +85,7 @@ def accuracy_latency(result: RunResult) -> Figure | None:
     dress(axes, title="Accuracy over latency", x="latency / reference (left is faster)", y="accuracy")
     _draw_noise(axes, result)
     _draw_points(axes, points)
+    _draw_front(axes, points)
     _scale(axes, points, _floor(result))
     _draw_floor(axes, _floor(result))
     legend_below(figure, _explain(points), columns=4)
@@ -92,6 +103,8 @@ def _points(result: RunResult) -> list[_Point]:
             variant.evaluation.accuracy.accuracy,
             variant.artifact.payload_bytes,
             variant.verdict.state,
+            variant.on_front,
+            variant.dominated_by is not None,
         )
         for variant in result.variants
         if variant.efficiency and variant.evaluation and variant.artifact
@@ -106,9 +119,13 @@ def _floor(result: RunResult) -> float | None:
     for check in (check for variant in result.variants for check in variant.verdict.checks):
         if check.metric == _METRIC and check.rule == "at_least":
             floors.append(check.limit)
-        if check.metric == _METRIC and check.rule == "max_drop" and best is not None:
+        if check.metric == _METRIC and _is_of_reference(check, result) and best is not None:
             floors.append(best - check.limit)
     return max(floors, default=None)
+
+
+def _is_of_reference(check: Check, result: RunResult) -> bool:
+    return check.rule == "max_drop" and check.against in (None, result.reference)
 
 
 def _draw_noise(axes: Axes, result: RunResult) -> None:
@@ -129,13 +146,23 @@ def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
             point.ratio,
             point.accuracy,
             s=40 + 220 * point.size_bytes / max(1, largest),
-            c=color,
+            c="none" if point.is_dominated else color,
             marker=VERDICT_MARKERS[point.state],
-            edgecolors="white",
-            linewidths=0.8,
+            edgecolors=color if point.is_dominated else "white",
+            linewidths=1.4 if point.is_dominated else 0.8,
             alpha=0.9,
             zorder=4,
         )
+
+
+def _draw_front(axes: Axes, points: Sequence[_Point]) -> None:
+    """Join the best accuracy to be had within each latency."""
+    stairs: list[_Point] = []
+    for point in sorted((p for p in points if p.on_front), key=lambda p: (p.ratio, -p.accuracy)):
+        if not stairs or point.accuracy > stairs[-1].accuracy:
+            stairs.append(point)
+    if len(stairs) > 1:
+        axes.step([p.ratio for p in stairs], [p.accuracy for p in stairs], where="post", **_FRONT)
 
 
 def _scale(axes: Axes, points: Sequence[_Point], floor: float | None) -> None:
@@ -172,10 +199,20 @@ def _draw_floor(axes: Axes, floor: float | None) -> None:
 
 def _explain(points: Sequence[_Point]) -> list[Line2D]:
     states = [state for state in VERDICT_COLORS if any(point.state == state for point in points)]
-    return [
+    handles = [
         Line2D([], [], color=VERDICT_COLORS[s], marker=VERDICT_MARKERS[s], linestyle="none", label=s)
         for s in states
     ]
+    if any(point.is_dominated for point in points):
+        hollow: dict[str, Any] = {
+            "marker": VERDICT_MARKERS["pass"],
+            "markerfacecolor": "none",
+            "linestyle": "none",
+        }
+        handles.append(Line2D([], [], color=VERDICT_COLORS["pass"], label="pass, dominated", **hollow))
+    if any(point.on_front for point in points):
+        handles.append(Line2D([], [], label="Pareto front", **_FRONT))
+    return handles
 
 
 def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:

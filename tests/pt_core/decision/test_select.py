@@ -1,6 +1,9 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pt_core.decision.config import SelectionConfig
+from pt_core.decision.pareto import place
 from pt_core.decision.select import select
 
 
@@ -26,8 +29,15 @@ def test_equal_ratios_go_to_the_smaller_payload_then_to_the_first(variant):
 def test_what_was_not_timed_comes_last_and_its_size_decides(variant):
     untimed = [variant("a", ratio=None, size=5), variant("b", ratio=None, size=4)]
     assert select([*untimed, variant("slow", ratio=9.0, size=99)])[0] == "slow"
-    name, reason = select(untimed)
-    assert (name, reason) == ("b", "b is the smallest that passed, 4 bytes; none of the 2 was timed")
+    better = variant("c", ratio=None, size=9, accuracy=0.99)
+    assert select([*untimed[1:], better]) == (
+        "b",
+        "b is the smallest, as none was timed, of the 2 that passed: 4 bytes",
+    )
+    assert select(untimed) == (
+        "b",
+        "b is the only one left of the 2 that passed: 4 bytes; left out: a (dominated by b)",
+    )
 
 
 def test_a_runner_up_within_the_noise_is_named(variant):
@@ -72,3 +82,64 @@ def test_only_what_passed_is_ever_chosen_and_nothing_that_passed_is_faster(varia
     ratios = [v.efficiency.latency_ratio for v in passed if v.efficiency]
     if ratios:
         assert chosen.efficiency.latency_ratio == min(ratios)
+
+
+def test_each_strategy_has_its_own_winner_and_says_by_what(variant):
+    variants = [
+        variant("quick", ratio=0.3, size=900, accuracy=0.96),
+        variant("small", ratio=0.6, size=100, accuracy=0.96),
+        variant("exact", ratio=0.9, size=800, accuracy=0.99),
+    ]
+    found = {
+        strategy: select(variants, SelectionConfig(strategy=strategy))
+        for strategy in ("latency", "throughput", "size", "accuracy")
+    }
+    assert {strategy: name for strategy, (name, _) in found.items()} == {
+        "latency": "quick",
+        "throughput": "quick",
+        "size": "small",
+        "accuracy": "exact",
+    }
+    assert found["size"][1] == (
+        "small is the smallest of the 3 that passed: 100 bytes, latency ratio 0.6000 (0.5880 to 0.6120); "
+        "next is exact with 800 bytes"
+    )
+    assert found["accuracy"][1].startswith(
+        "exact is the most accurate of the 3 that passed: accuracy drop -0.0100, latency ratio 0.9000"
+    )
+    assert found["throughput"][1].startswith(
+        "quick is the one with the highest throughput of the 3 that passed: 3.3333 samples per second"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ({"max_latency_ms_p95": 0.4}, "latency_ms_p95 0.5000 is above 0.4"),
+        ({"max_size_bytes": 500}, "size_bytes 1,000 is above 500"),
+        ({"min_throughput_samples_per_s": 3}, "throughput_samples_per_s 2.0000 is below 3"),
+        ({"max_peak_memory_bytes": 2**20}, "peak_memory_bytes 3,145,728 is above 1,048,576"),
+    ],
+)
+def test_what_is_over_budget_is_not_chosen_and_says_so(variant, budget, said):
+    config = SelectionConfig(**budget)
+    (placed,) = place([variant("onnx", ratio=0.5)], config)
+    assert (placed.passed, placed.promotable) == (True, False)
+    assert placed.over_budget == (said,)
+    assert placed.reason.endswith(f"; over budget: {said}")
+    assert select([variant("onnx", ratio=0.5)], config) == (
+        None,
+        f"none is chosen: 1 passed, left out: onnx (over budget: {said})",
+    )
+
+
+def test_the_best_within_budget_is_chosen(variant):
+    variants = [variant("big", ratio=0.1, size=5000), variant("fits", ratio=0.5, size=500)]
+    name, reason = select(variants, SelectionConfig(max_size_bytes=1000))
+    assert name == "fits"
+    assert reason.endswith("; left out: big (over budget: size_bytes 5,000 is above 1,000)")
+
+
+def test_what_was_not_measured_is_over_budget(variant):
+    (placed,) = place([variant("a", ratio=None)], SelectionConfig(max_latency_ms_p95=9))
+    assert placed.over_budget == ("latency_ms_p95 was not measured",)
