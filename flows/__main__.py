@@ -115,6 +115,35 @@ def compare(
 
 
 @app.command()
+def gate(
+    run: Annotated[str, typer.Argument(help="Name of a finished run.")],
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE|PRESET",
+            help="A YAML file of rules, or strict, balanced or smoke; the run's own if left out.",
+        ),
+    ] = None,
+    overrides: Set = None,
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a finished run by another policy, without running anything, and say what would change.
+
+    Here --set changes the policy, e.g. --set selection.strategy=size.
+    """
+    from flows.cli.gate import gate as command
+
+    guarded(
+        lambda: command(
+            run, activate(home), policy=policy, overrides=tuple(overrides or ()), as_json=as_json
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
 def diff(
     a: Annotated[str, typer.Argument(help="What is right: a variant's name, or an artifact's folder.")],
     b: Annotated[str, typer.Argument(help="What is compared with it.")],

@@ -6,6 +6,7 @@ import difflib
 import typing
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -63,19 +64,47 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     Raises:
         ConfigError: one line for each problem, with its path, what was expected and the nearest name.
     """
-    tree = _read(path)
+    tree = read_tree(path)
+    _open_policy(tree, path.parent)
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override)
+        _open_policy(tree, path.parent)
+    return validate(tree, PipelineConfig, where=path.name)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def validate(tree: Tree, record: type[R], *, where: str) -> R:
+    """Return settings as a record.
+
+    Raises:
+        ConfigError: one line for each problem, with its path, what was expected and the nearest name.
+    """
     try:
-        return PipelineConfig.model_validate(tree)
+        return record.model_validate(tree)
     except ValidationError as error:
-        lines = [_describe(problem) for problem in _innermost(error.errors(include_url=False))]
+        lines = [_describe(problem, record) for problem in _innermost(error.errors(include_url=False))]
         if len(lines) == 1:
-            raise ConfigError(f"{path.name}: {lines[0]}") from None
-        raise ConfigError(f"{path.name}: {len(lines)} problems", details=lines) from None
+            raise ConfigError(f"{where}: {lines[0]}") from None
+        raise ConfigError(f"{where}: {len(lines)} problems", details=lines) from None
 
 
-def _read(path: Path) -> Tree:
+def _open_policy(tree: Tree, base_dir: Path) -> None:
+    """Put the settings of a policy in the place of its name."""
+    from flows.policy import policy_tree
+
+    gate = tree.get("gate")
+    if isinstance(gate, str):
+        tree["gate"] = policy_tree(gate, base_dir=base_dir)
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the settings of a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping of unique names.
+    """
     try:
         # _StrictLoader is a SafeLoader: it builds plain values only.
         tree = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506
@@ -90,7 +119,12 @@ def _read(path: Path) -> Tree:
     return tree
 
 
-def _apply(tree: Tree, override: str) -> None:
+def apply_override(tree: Tree, override: str) -> None:
+    """Put one ``a.b=value`` into the settings.
+
+    Raises:
+        ConfigError: there is no such place.
+    """
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise ConfigError(f"--set {override}: expected NAME.NAME=VALUE, for example train.epochs=3")
@@ -123,7 +157,7 @@ def _innermost(problems: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     return [p for p in problems if not any(q[: len(p["loc"])] == p["loc"] and q != p["loc"] for q in places)]
 
 
-def _describe(problem: ErrorDetails) -> str:
+def _describe(problem: ErrorDetails, record: type[BaseModel]) -> str:
     """Return one line: path, what was expected, what was found, the nearest valid name."""
     location = [
         part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-"))
@@ -132,7 +166,7 @@ def _describe(problem: ErrorDetails) -> str:
     prefix = f"{path}: " if path else ""
     found = problem["input"]
     if problem["type"] == "extra_forbidden":
-        names = _fields_at(location[:-1])
+        names = _fields_at(location[:-1], record)
         near = difflib.get_close_matches(str(location[-1]), names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(names)}"
         return f"{prefix}unknown setting; {hint}"
@@ -155,8 +189,7 @@ def _nearest_choice(problem: ErrorDetails) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _fields_at(location: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = PipelineConfig
+def _fields_at(location: Sequence[str | int], model: type[BaseModel]) -> list[str]:
     for part in location:
         if isinstance(part, str) and part in model.model_fields:
             model = _model_in(model.model_fields[part].annotation) or model

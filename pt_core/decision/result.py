@@ -75,6 +75,13 @@ class VariantResult(MeasuredVariant):
         return self.passed and self.dominated_by is None
 
     @property
+    def standing(self) -> str:
+        """Its verdict in a word or two: what passed but may not be deployed is dominated or over budget."""
+        if self.over_budget:
+            return "over budget"
+        return "dominated" if self.dominated_by else self.verdict.state
+
+    @property
     def why_not_promotable(self) -> str:
         """Why one that passed may not be deployed all the same; nothing for all others."""
         if self.over_budget:

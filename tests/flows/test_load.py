@@ -143,3 +143,35 @@ def test_a_shipped_configuration_is_found_by_its_name_and_a_typo_names_the_neare
     assert find_config("digits") == CONFIGS / "digits.yaml"
     with pytest.raises(ConfigError, match=r"digit: no such file.*did you mean digits\?"):
         find_config("digit")
+
+
+@pytest.mark.parametrize("gate", ["strict", "{preset: strict}", "mine.yaml"])
+def test_a_gate_may_be_a_preset_or_a_file_of_its_own(tmp_path: Path, gate: str) -> None:
+    (tmp_path / "mine.yaml").write_text("preset: strict\n")
+    found = load_config(write(tmp_path, MINIMAL + f"gate: {gate}\n"))
+    assert (found.gate.preset, found.gate.min_samples) == ("strict", 1000)
+
+
+def test_a_preset_may_be_set_from_outside(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL + "gate: {rules: [{metric: accuracy/accuracy, at_least: 0.5}]}\n")
+    assert load_config(path, ["gate=smoke"]).gate.preset == "smoke"
+    assert load_config(path, ["gate=smoke", "gate.min_samples=3"]).gate.preset == "smoke"
+
+
+def test_a_gate_that_is_neither_is_refused(tmp_path: Path) -> None:
+    message = refusal(tmp_path, MINIMAL + "gate: strikt\n")
+    assert message == "strikt: no such policy file, and no preset of that name; did you mean strict?"
+
+
+def test_a_star_that_stands_for_nothing_is_refused_but_not_in_a_preset(tmp_path: Path) -> None:
+    bare = MINIMAL + "evaluation: {fgsm_epsilons: [], noise_sigmas: []}\n"
+    assert load_config(write(tmp_path, bare + "gate: strict\n")).gate.preset == "strict"
+    rule = "{metric: robustness/fgsm_*, max_drop: 0.1}"
+    assert "no metric 'robustness/fgsm_*' is measured" in refusal(
+        tmp_path, bare + f"gate: {{rules: [{rule}]}}\n"
+    )
+
+
+def test_rules_on_slices_and_stars_are_taken(tmp_path: Path) -> None:
+    rules = "[{metric: slices/age=old/accuracy, at_least: 0.5}, {metric: robustness/fgsm_*, max_drop: 0.1}]"
+    assert len(load_config(write(tmp_path, MINIMAL + f"gate: {{rules: {rules}}}\n")).gate.rules) == 2
