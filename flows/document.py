@@ -29,6 +29,7 @@ def run_document(result: RunResult, *, folder: Path, exit_code: int) -> dict[str
         "git_commit": result.checkpoint.environment.git_commit,
         "variants": [_variant(variant) for variant in result.variants],
         "skipped": {v.name: v.problem for v in result.variants if v.state == "skipped"},
+        "policy": result.policy.model_dump(mode="json") if result.policy else None,
         "reproduce": result.reproduce,
     }
 
@@ -41,6 +42,9 @@ def _variant(variant: VariantResult) -> dict[str, JsonValue]:
         "state": variant.state,
         "problem": variant.problem,
         "verdict": variant.verdict.model_dump(mode="json"),
+        "promotable": variant.promotable,
+        "why_not_promotable": variant.why_not_promotable or None,
+        "drops": [drop.model_dump(mode="json") for drop in variant.drops],
         "artifact_path": artifact.directory if artifact else None,
         "artifact_digest": artifact.digest if artifact else None,
         "size_bytes": artifact.payload_bytes if artifact else None,

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult, VariantResult
+from pt_core.decision.verdict import Check
 
 _COLOURS = {"pass": "#1b7f4d", "fail": "#b3261e", "insufficient": "#b26a00", "not measured": "#6b7280"}
 
@@ -51,7 +52,7 @@ def _tree(result: RunResult) -> list[str]:
 
 def _rules(result: RunResult) -> list[str]:
     lines = ["| variant | verdict | reason |", "|--|--|--|"]
-    lines += [f"| {v.name} | **{v.verdict.state}** | {_escape(v.verdict.reason)} |" for v in result.variants]
+    lines += [f"| {v.name} | **{v.verdict.state}** | {_escape(v.reason)} |" for v in result.variants]
     lines += ["", "| variant | metric | rule | limit | observed | state |", "|--|--|--|--|--|--|"]
     return [*lines, *(row for variant in result.variants for row in _check_rows(variant))]
 
@@ -59,9 +60,18 @@ def _rules(result: RunResult) -> list[str]:
 def _check_rows(variant: VariantResult) -> list[str]:
     return [
         f"| {variant.name} | {check.metric} | {check.rule} | {check.limit:g} "
-        f"| {'-' if check.observed is None else format(check.observed, '.4f')} | {check.state} |"
+        f"| {_observed(check)} | {check.state} |"
         for check in variant.verdict.checks
     ]
+
+
+def _observed(check: Check) -> str:
+    """Return the observed value, its interval, and what it is compared with."""
+    if check.observed is None:
+        return "-"
+    ends = f" ({check.interval[0]:.4f} to {check.interval[1]:.4f})" if check.interval else ""
+    against = f" against {check.against}" if check.against else ""
+    return f"{check.observed:.4f}{ends}{against}"
 
 
 def _escape(text: str) -> str:

@@ -101,6 +101,25 @@ def test_rules_on_slices_points_and_ratios_are_taken(rule):
     assert GateRule(**rule).metric == rule["metric"]
 
 
+def test_drops_from_the_champion_and_from_the_reference_are_kept_apart(measured):
+    drops = [
+        paired_drop(lost(n, right=right), metric=ACCURACY, against=name)
+        for name, n, right in [("torch", 0, 328), ("champion", 24, 352)]
+    ]
+    found = judge_variant(
+        measured("onnx", accuracy=328 / 360),
+        reference=measured("torch", accuracy=328 / 360),
+        config=GateConfig(preset="balanced"),
+        drops=drops,
+        champion=measured("champion", accuracy=352 / 360),
+    )
+    assert [(c.against, c.state) for c in found.verdict.checks] == [
+        (None, "pass"),
+        ("torch", "pass"),
+        ("champion", "fail"),
+    ]
+
+
 # a run judged again
 
 
