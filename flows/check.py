@@ -9,6 +9,7 @@ from flows.home import add_code_path
 from flows.load import find_config, load_config
 from pt_core.building.plan import Plan, make_plan
 from pt_core.errors import ConfigError
+from pt_core.evaluation.measures import code_of
 from pt_core.modeling.target import check_target
 from pt_core.record import Record
 
@@ -32,10 +33,10 @@ class Checked(Record):
 
 
 def check(config: str, overrides: tuple[str, ...]) -> Checked:
-    """Validate the configuration, its chains, the network's import path and the data file.
+    """Validate the configuration, its chains, all import paths and the data file.
 
     Raises:
-        ConfigError: the configuration, the network's import path or the data file.
+        ConfigError: the configuration, an import path or the data file.
         PlanError: a chain of steps.
     """
     path = find_config(config)
@@ -43,6 +44,8 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     plan = make_plan(settings.variants)
     add_code_path(path.parent)
     check_target(settings.model.target)
+    for target, where in code_of(settings.evaluation).items():
+        check_target(target, where=where)
     if settings.data.path is not None and not (path.parent / settings.data.path).is_file():
         raise ConfigError(f"data.path: no file {path.parent / settings.data.path}")
     return Checked(name=config, path=str(path), settings=settings, plan=plan)

@@ -11,6 +11,8 @@ from pt_core.building.plan import Variant
 from pt_core.data.config import DataConfig
 from pt_core.decision.config import GateConfig
 from pt_core.evaluation.config import EfficiencyConfig, EvaluationConfig
+from pt_core.evaluation.measures import may_be_slice, measure_names
+from pt_core.evaluation.scores import SLICE_METRICS
 from pt_core.limits import Limits, total_memory_bytes
 from pt_core.modeling.spec import ModelConfig
 from pt_core.record import Record
@@ -83,10 +85,16 @@ class PipelineConfig(Record):
         shipped = GateConfig(preset=self.gate.preset).rules if self.gate.preset else ()
         for rule in self.gate.rules:
             # Slices are named by the data, and a preset's star may stand for nothing that is measured here.
-            is_open = rule.metric.startswith("slices/") or ("*" in rule.metric and rule in shipped)
+            is_open = may_be_slice(self.evaluation, rule.metric) or ("*" in rule.metric and rule in shipped)
             if is_open or any(fnmatchcase(name, rule.metric) for name in known):
                 continue
             section = rule.metric.partition("/")[0]
+            if section == "slices":
+                named = ", ".join(one.name for one in self.evaluation.slices) or "none"
+                raise ValueError(
+                    f"gate.rules: no slice gives {rule.metric!r}; expected slices/NAME=VALUE/ before "
+                    f"{', '.join(SLICE_METRICS)}, with NAME from evaluation.slices: {named}"
+                )
             candidates = [name for name in known if name.startswith(f"{section}/")] or sorted(known)
             raise ValueError(
                 f"gate.rules: no metric {rule.metric!r} is measured; expected one of {', '.join(candidates)}"
@@ -108,4 +116,4 @@ def known_metrics(config: PipelineConfig) -> set[str]:
         "quantization/weight_share",
         "parity/max_relative_error",
     }
-    return accuracy | efficiency | robustness | other
+    return accuracy | efficiency | robustness | measure_names(config.evaluation) | other

@@ -28,6 +28,7 @@ from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantRes
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
+from pt_core.evaluation.measures import check_measures
 from pt_core.evaluation.points import check_fits
 from pt_core.isolation import stop_all
 from tasks.attack import attack
@@ -96,6 +97,7 @@ def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint,
     limits = settings.limits.for_step()
     dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
     check_fits(settings.evaluation, dataset)
+    check_measures(settings.evaluation, dataset)
     checkpoint = run(train, train_request(settings, dataset, home), settings.limits.for_training())
     run(verify, verify_request(checkpoint), limits)
     return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limits)

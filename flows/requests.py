@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from flows.config import PipelineConfig
@@ -14,7 +15,8 @@ from pt_core.bundle import hash_file
 from pt_core.data.dataset import Dataset
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import code_digest
-from pt_core.evaluation.requests import AttackRequest
+from pt_core.evaluation.measures import code_of
+from pt_core.evaluation.requests import AttackRequest, Attacks, EvaluateRequest
 from pt_core.inference.requests import VerifyRequest
 from pt_core.training.requests import TrainRequest
 
@@ -64,6 +66,21 @@ def step_request(
         dataset=dataset,
         store=home.store,
         code_sha256=code_digest(step_target(step.name)),
+    )
+
+
+def evaluate_request(
+    settings: PipelineConfig, artifact: Artifact, attacks: Attacks, dataset: Dataset, home: Home
+) -> EvaluateRequest:
+    """Return what measuring one artifact is asked."""
+    digests = [code_digest(target) for target in code_of(settings.evaluation)]
+    return EvaluateRequest(
+        artifact=artifact,
+        dataset=dataset,
+        attacks=attacks,
+        config=settings.evaluation,
+        code_sha256=hashlib.sha256("".join(digests).encode()).hexdigest() if digests else "",
+        store=home.store,
     )
 
 

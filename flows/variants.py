@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flows.config import PipelineConfig
 from flows.home import Home
-from flows.requests import step_request
+from flows.requests import evaluate_request, step_request
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.building.locate import divergence_of
 from pt_core.building.plan import Plan, PlanNode
@@ -14,7 +14,7 @@ from pt_core.data.dataset import Dataset
 from pt_core.decision.result import MeasuredVariant, VariantState
 from pt_core.errors import PtCoreError, StepFailed, StepUnavailable
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
-from pt_core.evaluation.requests import Attacks, EfficiencyRequest, EvaluateRequest
+from pt_core.evaluation.requests import Attacks, EfficiencyRequest
 from pt_core.limits import Limits
 from tasks.caching import settle
 from tasks.convert import convert
@@ -75,9 +75,7 @@ def evaluate_all(
     limits = config.limits.for_step()
     artifacts = {a.digest: a for a in built.values() if isinstance(a, Artifact) and a.not_run is None}
     requests = {
-        digest: EvaluateRequest(
-            artifact=artifact, dataset=dataset, attacks=attacks, config=config.evaluation, store=home.store
-        )
+        digest: evaluate_request(config, artifact, attacks, dataset, home)
         for digest, artifact in artifacts.items()
     }
     futures = {digest: evaluate.submit(request, limits) for digest, request in requests.items()}

@@ -14,7 +14,7 @@ from pt_core.evaluation.pairs import ACCURACY
 
 _FIRST = ("accuracy/accuracy", "accuracy/drop", "efficiency/latency_ratio", "efficiency/size_bytes")
 """What a person compares first."""
-_SECTIONS = ("accuracy", "robustness", "efficiency", "parity", "quantization")
+_SECTIONS = ("accuracy", "robustness", "custom", "slices", "efficiency", "parity", "quantization")
 
 
 def training_params(checkpoint: Checkpoint) -> dict[str, str]:
@@ -46,7 +46,8 @@ def variant_metrics(variant: VariantResult) -> dict[str, float]:
     """Return every number of a variant by its slash-prefixed name, in the order that MLflow's columns take."""
     drop = {} if variant.accuracy_drop is None else {"accuracy/drop": variant.accuracy_drop}
     found = {**variant.metrics, **drop, **_drops(variant)}
-    return {name: found[name] for name in sorted(found, key=_column)}
+    # MLflow refuses the "=" in the names of slices.
+    return {name.replace("=", ":"): found[name] for name in sorted(found, key=_column)}
 
 
 def _drops(variant: VariantResult) -> dict[str, float]:

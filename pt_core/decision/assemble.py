@@ -11,8 +11,8 @@ from pt_core.decision.numbers import drop
 from pt_core.decision.result import MeasuredVariant, VariantResult
 from pt_core.decision.statistics import PairedDrop, wilson
 from pt_core.decision.verdict import Verdict
-from pt_core.evaluation.pairs import ACCURACY, TOP_K_ACCURACY
-from pt_core.evaluation.report import EvaluationReport, metrics
+from pt_core.evaluation.report import metrics
+from pt_core.evaluation.shares import sample_counts, shares
 
 
 def judge_variant(
@@ -72,7 +72,7 @@ def _verdict(
         champion=_baseline(champion, drops) if champion else None,
         intervals=_intervals(variant),
         num_samples=evaluation.accuracy.num_samples if evaluation else None,
-        counts={p.metric: p.num_samples for p in evaluation.robustness} if evaluation else {},
+        counts=sample_counts(evaluation) if evaluation else {},
         config=config,
     )
 
@@ -83,21 +83,12 @@ def _baseline(other: MeasuredVariant, drops: Sequence[PairedDrop]) -> Baseline:
 
 
 def _intervals(variant: MeasuredVariant) -> dict[str, Range]:
-    found = _shares(variant.evaluation) if variant.evaluation else {}
+    scored = shares(variant.evaluation) if variant.evaluation else {}
+    found = {metric: wilson(round(value * n), n) for metric, (value, n) in scored.items()}
     timing = variant.efficiency
     if timing is not None:
         found["efficiency/latency_ratio"] = (timing.latency_ratio_low, timing.latency_ratio_high)
     return found
-
-
-def _shares(evaluation: EvaluationReport) -> dict[str, Range]:
-    """Return Wilson's interval of every share of samples."""
-    accuracy = evaluation.accuracy
-    shares = {ACCURACY: (accuracy.accuracy, accuracy.num_samples)}
-    if accuracy.top_k_accuracy is not None:
-        shares[TOP_K_ACCURACY] = (accuracy.top_k_accuracy, accuracy.num_samples)
-    shares |= {point.metric: (point.accuracy, point.num_samples) for point in evaluation.robustness}
-    return {metric: wilson(round(share * n), n) for metric, (share, n) in shares.items()}
 
 
 def _accuracy_drop(variant: MeasuredVariant, reference: MeasuredVariant) -> float | None:

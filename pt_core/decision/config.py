@@ -61,6 +61,9 @@ class GateRule(Record):
 
     @model_validator(mode="after")
     def _a_drop_is_bad_and_so_is_a_rise(self) -> Self:
+        # What is better of the user's own metrics is for the user to say, by the limit that is given.
+        if self.metric.startswith("custom/"):
+            return self
         if self.max_drop is not None and not higher_is_better(self.metric):
             raise ValueError(
                 f"max_drop on {self.metric}: expected a metric where higher is better ({', '.join(_SCORED)}, "

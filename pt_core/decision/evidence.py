@@ -17,6 +17,8 @@ SAMPLED_SECTIONS = ("accuracy/", "robustness/", "slices/")
 
 _SHARES = ("accuracy", "top_k_accuracy")
 _WITHOUT_DROP_INTERVAL = ("roc_auc_macro", "average_precision_macro")
+_AT_THRESHOLD = ("precision_at_", "f1_at_")
+"""Metrics at a threshold that are no share of samples."""
 
 
 class Baseline(NamedTuple):
@@ -95,7 +97,8 @@ def needs_interval(metric: str, kind: RuleName) -> bool:
     if not metric.startswith(SAMPLED_SECTIONS):
         return False
     if kind == "max_drop":
-        return name not in _WITHOUT_DROP_INTERVAL
+        in_slice = metric.startswith("slices/") and name != "accuracy"
+        return not (in_slice or name in _WITHOUT_DROP_INTERVAL or name.startswith(_AT_THRESHOLD))
     return name in _SHARES or metric.startswith("robustness/")
 
 

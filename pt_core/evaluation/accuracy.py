@@ -20,6 +20,7 @@ from sklearn.metrics import (
 from pt_core.errors import DataError, StepFailed
 from pt_core.evaluation.calibration import calibrate
 from pt_core.evaluation.report import ACCURACY_METRICS, AccuracyReport, ClassMetrics, Undefined
+from pt_core.evaluation.thresholds import at_thresholds, undefined_at
 from pt_core.evaluation.top_k import TOP_K, hits
 
 CALIBRATION_BINS = 15
@@ -57,6 +58,7 @@ def score(
     *,
     top_k: int = TOP_K,
     num_bins: int = CALIBRATION_BINS,
+    thresholds: Sequence[float] = (),
 ) -> AccuracyReport:
     """Return how right the logits are; equal greatest logits count for the lowest class number.
 
@@ -66,6 +68,7 @@ def score(
         labels: C names.
         top_k: how many greatest logits count as a hit in ``top_k_accuracy``.
         num_bins: bins of the reliability diagram.
+        thresholds: probabilities of the second of two classes to decide at.
 
     Raises:
         StepFailed: a logit is not finite.
@@ -90,6 +93,7 @@ def score(
         average_precision_macro=_mean([average_precision for _, average_precision in areas]),
         balanced_accuracy=float(recall[support > 0].mean()),
         top_k_accuracy=_top_k(logits, targets, top_k),
+        top_k=top_k,
         matthews=_matthews(targets, predicted),
         log_loss=calibration.log_loss,
         brier=calibration.brier,
@@ -110,8 +114,10 @@ def score(
             tuple(int(count) for count in row) for row in confusion_matrix(targets, predicted, labels=classes)
         ),
         reliability=calibration.bins,
+        thresholds=at_thresholds(logits, targets, thresholds),
     )
-    return report.model_copy(update={"undefined": _undefined(report, top_k)})
+    undefined = (*_undefined(report), *undefined_at(report.thresholds))
+    return report.model_copy(update={"undefined": undefined})
 
 
 def _top_k(logits: NDArray[np.float32], targets: NDArray[np.int64], k: int) -> float | None:
@@ -126,11 +132,11 @@ def _matthews(targets: NDArray[np.int64], predicted: NDArray[np.int64]) -> float
     return float(matthews_corrcoef(targets, predicted))
 
 
-def _undefined(report: AccuracyReport, top_k: int) -> tuple[Undefined, ...]:
+def _undefined(report: AccuracyReport) -> tuple[Undefined, ...]:
     absent = [found.label for found in report.per_class if found.roc_auc is None]
     ranking = f"class {', '.join(absent[:5])} has samples on one side only" if absent else ""
     reasons = {
-        "top_k_accuracy": f"k is {top_k} and there are {len(report.per_class)} classes, so that every sample would hit",
+        "top_k_accuracy": f"k is {report.top_k} and there are {len(report.per_class)} classes, so that every sample would hit",
         "matthews": "the truth or the predictions hold one class only",
         "roc_auc_macro": ranking,
         "average_precision_macro": ranking,

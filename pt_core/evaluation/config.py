@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,9 +12,12 @@ from pt_core.record import Record
 
 Strength = Annotated[float, Field(gt=0)]
 Severity = Annotated[int, Field(ge=1, le=5)]
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+ImportPath = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 Corruption = Literal["blur", "contrast", "brightness", "jpeg", "occlusion", "missing-values"]
 
 _STRENGTHS = (
+    "thresholds",
     "fgsm_epsilons",
     "noise_sigmas",
     "pgd_epsilons",
@@ -24,11 +28,47 @@ _STRENGTHS = (
 )
 
 
+class SliceConfig(Record):
+    """One way to part the test samples, each part scored on its own."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Its name in metrics: slices/NAME=VALUE/accuracy."""
+    column: int | None = Field(default=None, ge=0)
+    """Number of the column of a table, from 0, whose value parts the samples."""
+    edges: tuple[float, ...] = ()
+    """Where ranges of the column begin and end, rising; below the first and from the last on are ranges too.
+    Without edges every distinct value is a slice."""
+    function: ImportPath | None = None
+    """Import path "module:function" instead of a column: from (N, *input_shape) float32 and (N,) int64 classes to N labels."""
+    min_samples: int = Field(default=30, ge=1)
+    """A slice of fewer samples has no metrics, which the report says."""
+
+    @model_validator(mode="after")
+    def _parts_by_one_thing(self) -> Self:
+        if (self.column is None) == (self.function is None):
+            raise ValueError(f"slice {self.name}: expected either column or function")
+        if self.edges and self.column is None:
+            raise ValueError(f"slice {self.name}: edges part a column; leave them out, or give column")
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError(f"slice {self.name}: edges {self.edges} do not rise; sort them, each once")
+        return self
+
+
 class EvaluationConfig(Record):
     """What to measure on every artifact; a perturbation whose tuple is empty is not measured."""
 
     batch_size: int = Field(default=64, ge=1)
     """Samples per inference when scoring."""
+    top_k: int = Field(default=5, ge=1)
+    """How many greatest logits count as a hit in accuracy/top_k_accuracy; undefined with so many classes or fewer."""
+    calibration_bins: int = Field(default=15, ge=2, le=100)
+    """Bins of the reliability diagram and of the calibration error."""
+    thresholds: tuple[Threshold, ...] = ()
+    """For two classes: call the second one from these probabilities on, and score that: accuracy/recall_at_0.3."""
+    slices: tuple[SliceConfig, ...] = ()
+    """Parts of the test samples that are scored on their own."""
+    metrics: tuple[ImportPath, ...] = ()
+    """Your own metrics, "module:function" from (N, C) float32 logits and (N,) int64 targets to a number: custom/FUNCTION."""
     max_robustness_samples: int = Field(default=5000, ge=1)
     """Perturb at most this many test samples, spread evenly over the split."""
     fgsm_epsilons: tuple[Strength, ...] = (0.02, 0.05, 0.1, 0.2)
@@ -64,6 +104,17 @@ class EvaluationConfig(Record):
             repeated = [text for text, count in counts.items() if count > 1]
             if repeated:
                 raise ValueError(f"{name}: {repeated[0]} is given twice (to six digits); leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for field, names in (
+            ("slices", [one.name for one in self.slices]),
+            ("metrics", [path.partition(":")[2] for path in self.metrics]),
+        ):
+            repeated = [name for name, count in Counter(names).items() if count > 1]
+            if repeated:
+                raise ValueError(f"{field}: {repeated[0]!r} is the name of two; rename one")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,28 @@ from pt_core.bundle import check_digest, seal, staging
 from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import NotComparable, StepFailed
 from pt_core.evaluation.accuracy import check_finite, score
+from pt_core.evaluation.custom import measure_custom
 from pt_core.evaluation.direct import Answers, attack_directly
 from pt_core.evaluation.memory import mark_peak, peak_growth
 from pt_core.evaluation.points import spread
 from pt_core.evaluation.report import (
     ANSWERS,
     LOGITS,
+    SLICES,
     SQUARE,
+    AccuracyReport,
     EvaluationInfo,
     EvaluationReport,
     RobustnessPoint,
 )
 from pt_core.evaluation.requests import EvaluateRequest
+from pt_core.evaluation.scores import SliceScores
+from pt_core.evaluation.slices import Slice, part, score_slices
 from pt_core.inference.predictor import load_predictor
 from pt_core.isolation import report_progress
+
+Tensors = dict[str, NDArray[Any]]
+"""The tensors of one file."""
 
 
 def evaluate(request: EvaluateRequest) -> EvaluationReport:
@@ -55,6 +64,10 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     peak_memory_bytes = peak_growth(before)
     predict = functools.partial(_predict, predictor, request=request, where="samples of Square")
     searched, found, direct_answers = attack_directly(predict, samples, request)
+    # The user's code comes after the peak, since what it imports is none of the artifact's memory.
+    slices = part(request.config.slices, samples)
+    sliced, too_small = score_slices(slices, logits.argmax(axis=1), samples.y)
+    custom, no_number = measure_custom(request.config.metrics, logits, np.array(samples.y))
     info = EvaluationInfo(
         artifact_digest=request.artifact.digest,
         dataset_digest=request.dataset.digest,
@@ -62,14 +75,35 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
         sample_ids_sha256=request.dataset.split("test").ids_sha256,
         attacks_digest=request.attacks.digest,
         peak_memory_bytes=peak_memory_bytes,
-        accuracy=score(logits, samples.y, request.dataset.labels),
+        accuracy=_score(logits, samples, request),
         robustness=(*replayed, *searched),
+        slices=sliced,
+        custom=custom,
+        undefined=(*too_small, *no_number),
         runtime=predictor.runtime(),
     )
     answers |= direct_answers
-    return _write(
-        info, logits=logits, answers=answers, samples=samples, searched=found, store=Path(request.store)
+    tensors: Tensors = {"logits": logits, "targets": np.array(samples.y), "ids": np.array(samples.ids)}
+    files = {LOGITS: tensors, ANSWERS: answers, **_rows(sliced, slices)}
+    return _write(info, files, searched=found, store=Path(request.store))
+
+
+def _score(logits: NDArray[np.float32], samples: Samples, request: EvaluateRequest) -> AccuracyReport:
+    config = request.config
+    return score(
+        logits,
+        samples.y,
+        request.dataset.labels,
+        top_k=config.top_k,
+        num_bins=config.calibration_bins,
+        thresholds=config.thresholds,
     )
+
+
+def _rows(scores: Sequence[SliceScores], slices: Sequence[Slice]) -> dict[str, Tensors]:
+    """Return the file of which sample is in which slice; none without slices."""
+    rows: Tensors = {found.metric: one.rows for found, one in zip(scores, slices, strict=True)}
+    return {SLICES: rows} if rows else {}
 
 
 def _check_comparable(request: EvaluateRequest) -> None:
@@ -137,21 +171,14 @@ def _replay(
 
 def _write(
     info: EvaluationInfo,
+    files: Mapping[str, Mapping[str, NDArray[Any]]],
     *,
-    logits: NDArray[np.float32],
-    answers: Answers,
-    samples: Samples,
     searched: NDArray[np.float32] | None,
     store: Path,
 ) -> EvaluationReport:
     with staging(store) as folder:
-        tensors: dict[str, NDArray[Any]] = {
-            "logits": logits,
-            "targets": np.array(samples.y),
-            "ids": np.array(samples.ids),
-        }
-        save_file(tensors, folder / LOGITS)
-        save_file(answers, folder / ANSWERS)
+        for name, tensors in files.items():
+            save_file(dict(tensors), folder / name)
         if searched is not None:
             np.save(folder / SQUARE, searched)
         bundle = seal(folder, name="evaluation", kind="evaluation", info=info)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from pt_core.bundle import check_digest
 from pt_core.errors import NotComparable
 from pt_core.evaluation.points import spread
-from pt_core.evaluation.report import ANSWERS, LOGITS, EvaluationReport
-from pt_core.evaluation.top_k import TOP_K, hits
+from pt_core.evaluation.report import ANSWERS, LOGITS, SLICES, EvaluationReport
+from pt_core.evaluation.thresholds import called_positive
+from pt_core.evaluation.top_k import hits
 from pt_core.record import Record
 
 ACCURACY = "accuracy/accuracy"
@@ -59,7 +60,8 @@ class PairedAnswers(NamedTuple):
     variant: Classes
     """What the other did."""
     pairs: Mapping[str, Pairs]
-    """The counts by flat metric name: accuracy, top-k accuracy where it is defined, and every robustness point."""
+    """The counts by flat metric name: accuracy, top-k accuracy where it is defined, accuracy, recall
+    and specificity at thresholds, accuracy in slices, and every robustness point."""
 
 
 class _Clean(NamedTuple):
@@ -83,8 +85,11 @@ def pair_answers(reference: EvaluationReport, variant: EvaluationReport) -> Pair
         )
     targets, ours, theirs = first.targets, second.logits.argmax(axis=1), first.logits.argmax(axis=1)
     pairs = {ACCURACY: count(theirs == targets, ours == targets)}
-    if first.logits.shape[1] > TOP_K:
-        pairs[TOP_K_ACCURACY] = count(*(hits(found.logits, targets, TOP_K) for found in (first, second)))
+    k = reference.accuracy.top_k
+    if first.logits.shape[1] > k == variant.accuracy.top_k:
+        pairs[TOP_K_ACCURACY] = count(*(hits(found.logits, targets, k) for found in (first, second)))
+    pairs |= _at_thresholds(reference, first, second)
+    pairs |= _sliced(reference, variant, (theirs == targets, ours == targets))
     pairs |= _perturbed(reference, variant, targets)
     return PairedAnswers(targets, theirs, ours, pairs)
 
@@ -134,7 +139,42 @@ def _perturbed(reference: EvaluationReport, variant: EvaluationReport, targets: 
     return pairs
 
 
+def _at_thresholds(reference: EvaluationReport, first: _Clean, second: _Clean) -> dict[str, Pairs]:
+    """Return the counts at each threshold over all samples, over the positive ones and over the others."""
+    positive, pairs = first.targets == 1, {}
+    for one in reference.accuracy.thresholds:
+        right = [called_positive(found.logits, one.threshold) == positive for found in (first, second)]
+        kinds = {
+            "accuracy": np.full_like(positive, fill_value=True),
+            "recall": positive,
+            "specificity": ~positive,
+        }
+        for name, rows in kinds.items():
+            if rows.any():
+                pairs[one.name_of(name)] = count(*(found[rows] for found in right))
+    return pairs
+
+
+def _sliced(
+    reference: EvaluationReport,
+    variant: EvaluationReport,
+    right: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+) -> dict[str, Pairs]:
+    """Return the counts in every slice that has metrics and holds the same samples for both."""
+    first, second = (_tensors(found, SLICES) for found in (reference, variant))
+    defined = {one.metric for one in reference.slices if one.accuracy is not None}
+    return {
+        f"{name}/accuracy": count(right[0][rows], right[1][rows])
+        for name, rows in first.items()
+        if name in defined and name in second and np.array_equal(rows, second[name])
+    }
+
+
 def _answers(evaluation: EvaluationReport) -> dict[str, NDArray[np.int32]]:
-    path = Path(evaluation.directory) / ANSWERS
     # An evaluation of an earlier version has none; the gate says so of every rule that needs them.
+    return _tensors(evaluation, ANSWERS)
+
+
+def _tensors(evaluation: EvaluationReport, file: str) -> dict[str, NDArray[Any]]:
+    path = Path(evaluation.directory) / file
     return dict(load_file(path)) if path.is_file() else {}

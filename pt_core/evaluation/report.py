@@ -8,6 +8,13 @@ from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import RuntimeInfo
 from pt_core.bundle import Bundle
 from pt_core.evaluation.points import metric_name
+from pt_core.evaluation.scores import (
+    SLICE_METRICS,
+    THRESHOLD_METRICS,
+    CustomScore,
+    SliceScores,
+    ThresholdScores,
+)
 from pt_core.record import Record
 
 LOGITS = "logits.safetensors"
@@ -15,6 +22,8 @@ LOGITS = "logits.safetensors"
 ANSWERS = "answers.safetensors"
 """Predicted class of every perturbed sample, (num_samples,) int32 under the flat metric name of its point; -1 is
 one that Square found wrong, whose class is not kept."""
+SLICES = "slices.safetensors"
+"""Rows of the clean test split in every slice, (num_samples,) int64 under what its metrics start with."""
 SQUARE = "square.npy"
 """(num_samples, *input_shape) float32 that Square made on the artifact at the radius of the transfer table."""
 
@@ -83,6 +92,8 @@ class AccuracyReport(Record):
     """Mean recall over the classes that have samples."""
     top_k_accuracy: float | None = None
     """Share of samples whose class is among the k greatest logits; undefined with k classes or fewer."""
+    top_k: int = 5
+    """That k."""
     matthews: float | None = None
     """Matthews correlation coefficient, -1 to 1; undefined if truth or prediction is one class only."""
     log_loss: float | None = None
@@ -97,6 +108,8 @@ class AccuracyReport(Record):
     """Rows are true classes, columns predicted ones."""
     reliability: tuple[ReliabilityBin, ...] = ()
     """The reliability diagram, from low confidence to high; empty bins are left out."""
+    thresholds: tuple[ThresholdScores, ...] = ()
+    """Two classes decided at the configured probabilities of the second one."""
     undefined: tuple[Undefined, ...] = ()
     """Every metric that is ``None``, with its reason."""
 
@@ -144,6 +157,12 @@ class EvaluationInfo(Record):
     """On clean samples."""
     robustness: tuple[RobustnessPoint, ...]
     """On perturbed samples."""
+    slices: tuple[SliceScores, ...] = ()
+    """On parts of the clean samples."""
+    custom: tuple[CustomScore, ...] = ()
+    """The user's own metrics on clean samples."""
+    undefined: tuple[Undefined, ...] = ()
+    """Every metric of slices and of the user's own that is ``None``, with its reason."""
     peak_memory_bytes: int | None
     """Growth of the process's peak resident memory from before loading to after scoring."""
     runtime: RuntimeInfo
@@ -212,5 +231,10 @@ def _evaluation_metrics(evaluation: EvaluationReport) -> dict[str, float | None]
     }
     for point in evaluation.robustness:
         found[point.metric] = point.accuracy
+    for threshold in accuracy.thresholds:
+        found |= {threshold.name_of(name): getattr(threshold, name) for name in THRESHOLD_METRICS}
+    for one in evaluation.slices:
+        found |= {f"{one.metric}/{name}": getattr(one, name) for name in SLICE_METRICS}
+    found |= {own.metric: own.value for own in evaluation.custom}
     found["efficiency/peak_memory_bytes"] = evaluation.peak_memory_bytes
     return found

@@ -66,6 +66,8 @@ class EvaluateRequest(Record):
     """The perturbed samples."""
     config: EvaluationConfig
     """How to measure."""
+    code_sha256: str = ""
+    """Digest of the user's code behind slices and metrics; nothing if there is none."""
     store: str
     """Folder that the evaluation bundle is written into."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -17,7 +15,7 @@ from pt_core.errors import ConfigError
 from pt_core.modeling.axes import check_axes
 from pt_core.modeling.builder import check_builder
 from pt_core.modeling.spec import ModelConfig, ModelSpec
-from pt_core.modeling.target import check_target
+from pt_core.modeling.target import import_function, nearest
 from pt_core.modeling.trial import try_network
 
 
@@ -107,23 +105,9 @@ def import_target(target: str) -> Callable[..., Any]:
         ConfigError: the module or the name is missing, with the nearest name, the module cannot be imported, or
             what it names builds no network.
     """
-    check_target(target)
-    module_name, _, name = target.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"model.target: {module_name} cannot be imported: {error}; install what it needs"
-        ) from error
-    if not hasattr(module, name):
-        raise ConfigError(f"model.target: {module_name} defines no {name!r}{_nearest(name, dir(module))}")
-    function = getattr(module, name)
-    if not callable(function):
-        raise ConfigError(
-            f"model.target: {target} is a {type(function).__name__}, expected a function or class"
-        )
+    function = import_function(target)
     check_builder(target, function)
-    return cast("Callable[..., Any]", function)
+    return function
 
 
 def _complete_arguments(
@@ -136,7 +120,7 @@ def _complete_arguments(
         if name not in named and not takes_any:
             valid = ", ".join(named) or "none"
             raise ConfigError(
-                f"model.arguments.{name}: {config.target} takes no such argument{_nearest(name, named)}; it takes {valid}"
+                f"model.arguments.{name}: {config.target} takes no such argument{nearest(name, named)}; it takes {valid}"
             )
         if name in offered and value != offered[name]:
             raise ConfigError(
@@ -155,8 +139,3 @@ def _broadcastable(values: tuple[float, ...] | None, input_shape: tuple[int, ...
     if values is None:
         return None
     return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), *[1] * (len(input_shape) - 1))
-
-
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -174,4 +174,7 @@ def test_a_star_that_stands_for_nothing_is_refused_but_not_in_a_preset(tmp_path:
 
 def test_rules_on_slices_and_stars_are_taken(tmp_path: Path) -> None:
     rules = "[{metric: slices/age=old/accuracy, at_least: 0.5}, {metric: robustness/fgsm_*, max_drop: 0.1}]"
-    assert len(load_config(write(tmp_path, MINIMAL + f"gate: {{rules: {rules}}}\n")).gate.rules) == 2
+    text = MINIMAL + f"gate: {{rules: {rules}}}\n"
+    assert "no slice gives 'slices/age=old/accuracy'" in refusal(tmp_path, text)
+    sliced = text + "evaluation: {slices: [{name: age, column: 0}]}\n"
+    assert len(load_config(write(tmp_path, sliced)).gate.rules) == 2

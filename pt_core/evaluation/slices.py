@@ -1,0 +1,139 @@
+"""Part the test samples by a column or a function, and score each part on its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pt_core.data.dataset import Samples
+from pt_core.errors import ConfigError, StepFailed
+from pt_core.evaluation.config import SliceConfig
+from pt_core.evaluation.report import Undefined
+from pt_core.evaluation.scores import SliceScores
+from pt_core.modeling.target import import_function
+
+Rows = NDArray[np.int64]
+"""(K,) numbers of samples in the split, rising."""
+
+MAX_VALUES = 100
+"""More parts than this are no slices but identities."""
+
+_NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
+
+
+class Slice(NamedTuple):
+    """One part of the samples."""
+
+    config: SliceConfig
+    """What parts them."""
+    value: str
+    """Which part."""
+    rows: Rows
+    """Its samples."""
+
+
+def part(configs: Sequence[SliceConfig], samples: Samples) -> tuple[Slice, ...]:
+    """Return every part of every slice, in the order of its values.
+
+    Raises:
+        ConfigError: there are too many parts, or two of them cannot be told apart by name.
+        StepFailed: the user's function raised, or returned no label for each sample.
+    """
+    return tuple(found for config in configs for found in _part(config, samples))
+
+
+def score_slices(
+    slices: Sequence[Slice], predicted: NDArray[np.int64], targets: NDArray[np.int64]
+) -> tuple[tuple[SliceScores, ...], tuple[Undefined, ...]]:
+    """Return the scores of each part, and what is undefined because a part is too small.
+
+    Args:
+        slices: the parts.
+        predicted: (N,) class numbers.
+        targets: (N,) the true ones.
+    """
+    scores, undefined = [], []
+    for one in slices:
+        right = predicted[one.rows] == targets[one.rows]
+        is_enough = len(one.rows) >= one.config.min_samples
+        found = SliceScores(
+            slice=one.config.name,
+            value=one.value,
+            num_samples=len(one.rows),
+            accuracy=float(right.mean()) if is_enough else None,
+            recall_macro=_recall(right, targets[one.rows]) if is_enough else None,
+        )
+        scores.append(found)
+        if not is_enough:
+            reason = f"{len(one.rows)} samples, expected at least {one.config.min_samples}"
+            undefined += [
+                Undefined(metric=f"{found.metric}/{n}", reason=reason) for n in ("accuracy", "recall_macro")
+            ]
+    return tuple(scores), tuple(undefined)
+
+
+def _recall(right: NDArray[np.bool_], targets: NDArray[np.int64]) -> float:
+    return float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
+
+
+def _part(config: SliceConfig, samples: Samples) -> Iterator[Slice]:
+    if config.function is not None:
+        labels = _labels(config.function, samples, config.name)
+    elif config.edges:
+        yield from _ranges(config, np.asarray(samples.x[:, config.column]))
+        return
+    else:
+        labels = np.asarray(samples.x[:, config.column])
+    values = np.unique(labels)
+    if len(values) > MAX_VALUES:
+        remedy = "return fewer labels" if config.function else "give edges to make ranges of them"
+        raise ConfigError(
+            f"evaluation.slices: {config.name} has {len(values)} values, expected at most {MAX_VALUES}; {remedy}"
+        )
+    names = [_name(value) for value in values.tolist()]
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(
+            f"evaluation.slices: two values of {config.name} are called {repeated!r} in metrics; rename one"
+        )
+    for name, value in zip(names, values, strict=True):
+        yield Slice(config, name, np.flatnonzero(labels == value))
+
+
+def _ranges(config: SliceConfig, column: NDArray[np.float32]) -> Iterator[Slice]:
+    edges = [f"{edge:g}" for edge in config.edges]
+    names = [f"below_{edges[0]}", *(f"{a}_to_{b}" for a, b in pairwise(edges))]
+    names.append(f"from_{edges[-1]}")
+    # As float32, so that a sample of 0.7 is not below an edge of 0.7.
+    which = np.searchsorted(np.array(config.edges, dtype=np.float32), column, side="right")
+    for place, name in enumerate(names):
+        if (which == place).any():
+            yield Slice(config, name, np.flatnonzero(which == place))
+
+
+def _labels(function: str, samples: Samples, name: str) -> NDArray[np.str_]:
+    """Return the (N,) labels of the user's function as text."""
+    called = import_function(function, where="evaluation.slices")
+    try:
+        # Copies: what the user's code does to them must not reach the samples.
+        labels = list(called(np.array(samples.x), np.array(samples.y)))
+    except Exception as error:
+        raise StepFailed(
+            f"evaluation.slices: {function}, which makes {name}, raised {type(error).__name__}: {error}"
+        ) from error
+    if len(labels) != len(samples.y):
+        raise StepFailed(
+            f"evaluation.slices: {function} returned {len(labels)} labels for {len(samples.y)} samples; "
+            "expected one for each"
+        )
+    return np.array([str(label) for label in labels], dtype=np.str_)
+
+
+def _name(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return _NOT_IN_NAMES.sub("_", text).strip() or "empty"
