@@ -97,8 +97,12 @@ def _margin(winner: VariantResult, runner_up: VariantResult, config: SelectionCo
 
 
 def _left_out(passed: Sequence[VariantResult]) -> str:
-    told = [f"{v.name} ({v.why_not_promotable})" for v in passed if not v.promotable]
-    return f"left out: {', '.join(told)}" if told else ""
+    reasons = dict.fromkeys(v.why_not_promotable for v in passed if not v.promotable)
+    named = [
+        f"{', '.join(v.name for v in passed if v.why_not_promotable == reason)} ({reason})"
+        for reason in reasons
+    ]
+    return f"left out: {', '.join(named)}" if named else ""
 
 
 def _why_none(variants: Sequence[VariantResult], passed: Sequence[VariantResult]) -> str:

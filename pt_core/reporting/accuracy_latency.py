@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
@@ -74,8 +76,8 @@ def accuracy_latency(result: RunResult) -> Figure | None:
 
     The bars are 95 % intervals of the ratio, the area of a marker grows with the bytes shipped, the grey
     band is the reference against itself (differences inside it are noise), the line is the accuracy floor.
-    The stairs are the Pareto front of those that passed; what is dominated (by accuracy, latency and size
-    together) is hollow.
+    A line joins the Pareto front of those that passed, over accuracy, latency and size; what is dominated is
+    hollow.
     """
     points = _points(result)
     if not points:
@@ -155,14 +157,15 @@ def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
         )
 
 
+def _front(points: Sequence[_Point]) -> list[_Point]:
+    """Return the Pareto front, the fastest first; one that stands alone is no line."""
+    found = sorted((point for point in points if point.on_front), key=lambda point: point.ratio)
+    return found if len(found) > 1 else []
+
+
 def _draw_front(axes: Axes, points: Sequence[_Point]) -> None:
-    """Join the best accuracy to be had within each latency."""
-    stairs: list[_Point] = []
-    for point in sorted((p for p in points if p.on_front), key=lambda p: (p.ratio, -p.accuracy)):
-        if not stairs or point.accuracy > stairs[-1].accuracy:
-            stairs.append(point)
-    if len(stairs) > 1:
-        axes.step([p.ratio for p in stairs], [p.accuracy for p in stairs], where="post", **_FRONT)
+    front = _front(points)
+    axes.plot([point.ratio for point in front], [point.accuracy for point in front], **_FRONT)
 
 
 def _scale(axes: Axes, points: Sequence[_Point], floor: float | None) -> None:
@@ -210,19 +213,23 @@ def _explain(points: Sequence[_Point]) -> list[Line2D]:
             "linestyle": "none",
         }
         handles.append(Line2D([], [], color=VERDICT_COLORS["pass"], label="pass, dominated", **hollow))
-    if any(point.on_front for point in points):
+    if _front(points):
         handles.append(Line2D([], [], label="Pareto front", **_FRONT))
     return handles
 
 
 def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
-    """Write each name at the first of many places around its marker that covers no marker and no name."""
+    """Write each name at the first of many places around its marker that covers no marker, name or line."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what is placed by pixels must stay there
     at = {point: axes.transData.transform((point.ratio, point.accuracy)) for point in points}
     scale = figure.dpi / 72
     taken = [Bbox.from_bounds(x - 9 * scale, y - 9 * scale, 18 * scale, 18 * scale) for x, y in at.values()]
+    line = [at[point] for point in _front(points)]
+    for (x, y), (to_x, to_y) in pairwise(line):
+        steps = np.linspace((x, y), (to_x, to_y), num=max(2, int(math.dist((x, y), (to_x, to_y)) / 10)))
+        taken += [Bbox.from_bounds(a - 3 * scale, b - 3 * scale, 6 * scale, 6 * scale) for a, b in steps]
     for point in sorted(points, key=lambda point: (-point.accuracy, point.ratio)):
         text = f"{shorten(point.name, 24)}, {human_bytes(point.size_bytes)}"
         taken.append(_place(axes, point, text, taken, renderer))

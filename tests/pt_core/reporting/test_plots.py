@@ -6,12 +6,15 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from pt_core.decision import pareto
+from pt_core.decision.config import SelectionConfig
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.evaluation.report import RobustnessPoint
 from pt_core.reporting.accuracy_latency import accuracy_latency
@@ -34,7 +37,8 @@ def worst(result: RunResult) -> VariantResult:
 
 def test_every_variant_has_the_same_pictures_and_they_decode(result, worst):
     first = variant_pictures(result.variants[0])
-    assert list(first) == list(variant_pictures(worst)) == ["confusion_matrix.png", "roc.png", "pr.png"]
+    expected = ["confusion_matrix.png", "roc.png", "pr.png", "reliability.png"]
+    assert list(first) == list(variant_pictures(worst)) == expected
     for content in first.values():
         with Image.open(io.BytesIO(content)) as image:
             image.load()
@@ -224,3 +228,28 @@ def test_a_class_may_have_any_name(result, worst):
 def test_the_same_figure_gives_the_same_bytes(result):
     one, other = (to_bytes(accuracy_latency(result), "svg") for _ in range(2))
     assert one == other
+
+
+def test_the_pareto_front_is_a_line_and_what_is_dominated_is_hollow(result):
+    placed = pareto.place(result.variants, SelectionConfig())
+    axes = accuracy_latency(result.model_copy(update={"variants": placed})).axes[0]
+    front = sorted((v.efficiency.latency_ratio, v.metrics["accuracy/accuracy"]) for v in placed if v.on_front)
+    assert len(front) > 1
+    (line,) = [line for line in axes.lines if line.get_linestyle() == "-."]
+    np.testing.assert_allclose(np.column_stack(line.get_data()), front)
+    hollow = {
+        float(points.get_offsets()[0, 0])
+        for points in axes.collections
+        if isinstance(points, PathCollection) and not len(points.get_facecolor())
+    }
+    assert hollow == {v.efficiency.latency_ratio for v in placed if v.dominated_by}
+    assert hollow
+
+
+def test_a_drop_from_the_champion_is_no_floor_of_the_picture(result):
+    variant = result.variants[0]
+    check = variant.verdict.checks[1].model_copy(update={"limit": 0.0, "against": "champion"})
+    verdict = variant.verdict.model_copy(update={"checks": (check,)})
+    alone = result.model_copy(update={"variants": (variant.model_copy(update={"verdict": verdict}),)})
+    texts = [text.get_text() for text in accuracy_latency(alone).findobj(Text)]
+    assert not any("floor" in text for text in texts)
