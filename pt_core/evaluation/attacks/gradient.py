@@ -11,15 +11,30 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pt_core.errors import StepFailed
-from pt_core.evaluation.attacks.bounds import Bounds, box, clip
+from pt_core.evaluation.attacks.bounds import Bounds, clip
 
 Norm = Literal["linf", "l2"]
 
 _LEAST_NORM = 1e-12
 """Shorter vectors have no direction."""
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (B, C) and targets (B, 1) to a loss per sample (B,), the greater the more wrong."""
+
 Step = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Move a point along a gradient and back into the ball; may write into both."""
+
+
+def log_odds(logits: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+    """Return the log-odds against the true class, (B,) float64, from logits (B, C) and targets (B, 1).
+
+    Its gradient is that of the cross-entropy divided by 1 - p(true) > 0, so the direction is the same, but
+    it does not round to zero on samples that the network is sure of, which would leave them unattacked and
+    look like robustness.
+    """
+    wide = logits.double()
+    others = wide.scatter(1, column, -torch.inf)
+    return others.logsumexp(dim=1) - wide.gather(1, column).squeeze(1)
 
 
 def fgsm(
@@ -29,6 +44,7 @@ def fgsm(
     *,
     epsilons: Sequence[float],
     bounds: Bounds,
+    loss: Loss = log_odds,
 ) -> list[NDArray[np.float32]]:
     """Return ``clip(x + epsilon * scale * sign(gradient))`` for every epsilon, from one gradient.
 
@@ -40,11 +56,12 @@ def fgsm(
         targets: (B,) int64.
         epsilons: strengths in units of ``bounds.scale``.
         bounds: scale and range.
+        loss: what is to grow.
 
     Raises:
         StepFailed: the gradient is not finite, so it has no direction.
     """
-    gradient = _input_gradient(network, torch.from_numpy(np.array(x)), _column(targets))
+    gradient = _input_gradient(network, torch.from_numpy(np.array(x)), _column(targets), loss)
     _check_finite(gradient)
     direction = gradient.sign().numpy() * bounds.scale
     return [clip(x + np.float32(epsilon) * direction, bounds) for epsilon in epsilons]
@@ -61,6 +78,7 @@ def pgd(
     step_size: float,
     bounds: Bounds,
     start: NDArray[np.float32] | None = None,
+    loss: Loss = log_odds,
 ) -> NDArray[np.float32]:
     """Return the samples after steps up the loss, each followed by the projection into the ball and range.
 
@@ -77,6 +95,7 @@ def pgd(
         bounds: scale and range.
         start: offset that the first step starts from, in units of ``bounds.scale``, shaped like ``x``;
             ``None`` starts at ``x``.
+        loss: what is to grow.
 
     Raises:
         StepFailed: a gradient is not finite, so it has no direction.
@@ -87,7 +106,7 @@ def pgd(
     if start is not None:
         point = torch.from_numpy(clip(x + start * bounds.scale, bounds))
     for done in range(num_steps):
-        gradient = _input_gradient(network, point, column)
+        gradient = _input_gradient(network, point, column, loss)
         if (
             done == 0
         ):  # and once more at the end: looking at each step would wait for an accelerator each time
@@ -122,39 +141,31 @@ def random_start(
 def losses(network: nn.Module, x: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the (B,) loss of every sample, the greater the more wrong."""
     with torch.no_grad():
-        found = _loss(network(torch.from_numpy(np.array(x))), _column(targets))
+        found = log_odds(network(torch.from_numpy(np.array(x))), _column(targets))
     return np.asarray(found.numpy(), dtype=np.float64)
 
 
-def _loss(logits: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-    """Return the log-odds against the true class, (B,) float64.
-
-    Its gradient is that of the cross-entropy divided by 1 - p(true) > 0, so the direction is the same, but
-    it does not round to zero on samples that the network is sure of, which would leave them unattacked and
-    look like robustness.
-    """
-    wide = logits.double()
-    others = wide.scatter(1, column, -torch.inf)
-    return others.logsumexp(dim=1) - wide.gather(1, column).squeeze(1)
-
-
-def _input_gradient(network: nn.Module, point: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+def _input_gradient(
+    network: nn.Module, point: torch.Tensor, column: torch.Tensor, loss: Loss
+) -> torch.Tensor:
     """Return the gradient with respect to the input alone; none is computed for the parameters."""
     point.requires_grad_()
     with torch.enable_grad():
-        loss = _loss(network(point), column).sum()
-        (gradient,) = torch.autograd.grad(loss, point)
+        (gradient,) = torch.autograd.grad(loss(network(point), column).sum(), point)
     point.requires_grad = False
     return gradient
 
 
 def _linf_step(x: NDArray[np.float32], epsilon: float, step_size: float, bounds: Bounds) -> Step:
-    least, greatest = (torch.from_numpy(edge) for edge in box(x, epsilon, bounds))
+    """Project the offset, not the point on a box made before: the usual way, and so equal to the last bit."""
+    origin = torch.from_numpy(np.array(x))
+    reach = torch.from_numpy(np.float32(epsilon) * bounds.scale)
     length = torch.from_numpy(np.float32(step_size) * bounds.scale)
 
     def step(point: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        moved = point.addcmul_(gradient.sign_(), length)
-        return torch.clamp(moved, least, greatest, out=moved)
+        offset = point.addcmul_(gradient.sign_(), length).sub_(origin)
+        moved = torch.clamp(offset, -reach, reach, out=offset).add_(origin)
+        return moved if bounds.input_range is None else moved.clamp_(*bounds.input_range)
 
     return step
 
