@@ -21,7 +21,7 @@ from tasks.progress import shown
     result_serializer="json",
 )
 def attack(request: AttackRequest, limits: Limits) -> Attacks:
-    """Craft FGSM and noise on the test split."""
+    """Craft every replayed perturbation of the test split."""
     with shown():
         return run_recorded(
             "pt_core.evaluation.attacks.craft:craft",
