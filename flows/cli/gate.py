@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
+
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.panel import Panel
@@ -17,6 +19,9 @@ from pt_core.decision.presets import DEFAULT
 from pt_core.decision.rejudge import Rejudged, rejudge
 from pt_core.decision.result import RunResult
 from pt_core.errors import GateRefused
+
+_MAX_REASON = 300
+"""Characters of a reason in the table; the JSON document has it whole."""
 
 
 def gate(run: str, home: Home, *, policy: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
@@ -67,6 +72,12 @@ def _show(found: Rejudged) -> None:
     table.add_column("why", overflow="fold")
     for change in found.variants:
         style = "bold" if change.changed else "dim"
-        table.add_row(change.variant, change.before, change.after, escape(change.reason), style=style)
+        table.add_row(
+            change.variant,
+            change.before,
+            change.after,
+            escape(shorten(change.reason, _MAX_REASON)),
+            style=style,
+        )
     results.print(table)
     results.print(Panel(escape(found.sentence), border_style="green" if found.winner else "red"))
