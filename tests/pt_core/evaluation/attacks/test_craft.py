@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from pt_core.artifacts.checkpoint_files import load_network
 from pt_core.bundle import open_bundle
 from pt_core.data.dataset import load_split
 from pt_core.errors import ConfigError, IntegrityError
 from pt_core.evaluation.attacks.bounds import bounds_of
 from pt_core.evaluation.attacks.craft import craft
+from pt_core.evaluation.attacks.gradient import losses
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.requests import AttackRequest, Attacks
 from pt_core.isolation import run_isolated
@@ -188,3 +190,16 @@ def test_corruptions_of_images_are_refused_for_a_table(reference, dataset, tmp_p
     with pytest.raises(ConfigError, match="do not fit samples of shape") as error:
         craft(request_for(reference, dataset, tmp_path, config=config))
     assert error.value.details == ("blur needs images (C, H, W) with an input_range",)
+
+
+def test_of_several_starts_each_sample_keeps_the_most_harmful(reference, dataset, tmp_path):
+    config = EVERYTHING.model_copy(update={"pgd_steps": 1})
+    y = load_split(dataset, "test").y
+    network = load_network(reference, reference.spec).eval()
+    harm = {}
+    for restarts in (1, 4):
+        several = config.model_copy(update={"pgd_restarts": restarts})
+        attacks = craft(request_for(reference, dataset, tmp_path, config=several))
+        harm[restarts] = losses(network, load(attacks, "pgd-l2_0.2"), y)
+    assert (harm[4] >= harm[1]).all(), "the first start is the same"
+    assert (harm[4] > harm[1]).mean() > 0.5
