@@ -60,5 +60,5 @@ def track_finish(run: TrackedRun, status: tracking.RunStatus) -> None:
 
 def _pictures(files: list[Path], variant: str) -> dict[str, Path]:
     """Return a variant's pictures under names that are the same for every variant, as MLflow compares them."""
-    names = ("confusion_matrix.png", "roc.png", "pr.png")
+    names = ("confusion_matrix.png", "roc.png", "pr.png", "reliability.png")
     return {name: path for path in files for name in names if path.name == f"{variant}-{name}"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from pt_core.decision.compare import comparison_rows, human_bytes
-from pt_core.decision.result import RunResult
+from pt_core.decision.result import RunResult, VariantResult
+from pt_core.evaluation.report import Undefined
 from pt_core.files import write_bytes_atomically, write_text_atomically
 from pt_core.record import Record
 from pt_core.reporting.figure import to_bytes
@@ -29,6 +30,7 @@ _VARIANT_PICTURES = {
     "confusion_matrix": "Confusion matrix",
     "roc": "ROC curves",
     "pr": "Precision-recall curves",
+    "reliability": "Reliability diagram",
 }
 
 
@@ -99,8 +101,20 @@ def _render(result: RunResult, drawings: Drawings) -> str:
         parted=[variant for variant in result.variants if variant.divergence],
         artifacts={v.name: v.artifact for v in result.variants if v.artifact},
         evaluated=[variant for variant in result.variants if variant.evaluation],
+        undefined_metrics=_undefined(result.variants),
         environment=result.checkpoint.environment,
     )
+
+
+def _undefined(variants: Sequence[VariantResult]) -> dict[Undefined, list[str]]:
+    """Return what has no value and why, each with the names of the variants that it is undefined for."""
+    found: dict[Undefined, list[str]] = {}
+    for variant in variants:
+        if variant.evaluation is None:
+            continue
+        for one in (*variant.evaluation.accuracy.undefined, *variant.evaluation.undefined):
+            found.setdefault(one, []).append(variant.name)
+    return found
 
 
 def _describe(name: str) -> str:

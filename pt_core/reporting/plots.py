@@ -1,4 +1,4 @@
-"""The pictures of one variant (confusion matrix, ROC, precision-recall) and of one run, as PNG or SVG bytes."""
+"""The pictures of one variant (confusion matrix, ROC, precision-recall, reliability) and of one run, as PNG or SVG bytes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from pt_core.reporting.figure import (
     shorten,
     to_bytes,
 )
+from pt_core.reporting.reliability import reliability
 from pt_core.reporting.robustness import robustness_figures
 
 ROBUSTNESS = "robustness_"
@@ -47,11 +48,13 @@ def variant_figures(variant: VariantResult) -> dict[str, Figure]:
     if variant.evaluation is None or variant.artifact is None:
         return {}
     found = load_curves(variant.evaluation, variant.artifact.labels)
-    return {
+    figures = {
         "confusion_matrix": confusion_matrix(variant.name, variant.evaluation),
         "roc": roc(variant.name, found),
         "pr": precision_recall(variant.name, found),
+        "reliability": reliability(variant.name, variant.evaluation),
     }
+    return {name: figure for name, figure in figures.items() if figure}
 
 
 def run_figures(result: RunResult) -> dict[str, Figure]:

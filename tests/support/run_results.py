@@ -17,6 +17,7 @@ from pt_core.data.dataset import Dataset, DatasetInfo, Split
 from pt_core.decision.result import Link, RunResult, VariantResult
 from pt_core.decision.verdict import Check, Verdict
 from pt_core.environment import Environment, Library
+from pt_core.evaluation.calibration import calibrate
 from pt_core.evaluation.report import (
     LOGITS,
     AccuracyReport,
@@ -388,6 +389,7 @@ def make_accuracy(logits: np.ndarray, targets: np.ndarray, labels: tuple[str, ..
         confusion_matrix=tuple(
             tuple(int(n) for n in line) for line in sk.confusion_matrix(targets, predicted, labels=numbers)
         ),
+        reliability=calibrate(logits, targets, num_bins=15).bins,
     )
 
 

@@ -18,6 +18,7 @@ from pt_core.errors import IntegrityError
 from pt_core.evaluation.transfer_table import TransferRow, TransferTable
 from pt_core.reporting.html import render_report, write_report
 
+PICTURES = ("confusion_matrix", "roc", "pr", "reliability")
 VOID = {"meta", "link", "img", "br"}
 LOADS = {"src", "srcset", "poster", "data", "background", "action", "formaction", "xlink:href"}
 
@@ -118,7 +119,7 @@ def test_the_style_imports_nothing_and_knows_the_dark(html):
 def test_every_image_is_well_formed_without_scripts_and_has_a_text(page, result):
     images = page.images()
     evaluated = [variant for variant in result.variants if variant.evaluation]
-    assert len(images) == 4 + 3 * len(evaluated)
+    assert len(images) == 4 + len(PICTURES) * len(evaluated)
     for image in images:
         assert image["alt"]
         kind, _, content = image["src"].partition(";base64,")
@@ -147,7 +148,7 @@ def test_hostile_names_are_shown_and_never_run(tmp_path):
     page = Page(html)
     assert "<script" not in html
     assert all(tag != "script" for tag, _ in page.tags)
-    assert len(page.images()) == 19
+    assert len(page.images()) == 24
     assert all("onerror" not in attributes for _, attributes in page.tags)
     assert all(attributes.get("href") == "data:," for tag, attributes in page.tags if "href" in attributes)
     assert page.text.count(hostile) >= 3
@@ -169,7 +170,7 @@ def test_writing_leaves_the_page_and_every_picture_whole_and_nothing_else(result
     Page(path.read_text())
     names = {found.name for found in path.parent.iterdir()}
     evaluated = [variant.name for variant in result.variants if variant.evaluation]
-    own = {f"{name}-{picture}.png" for name in evaluated for picture in ("confusion_matrix", "roc", "pr")}
+    own = {f"{name}-{picture}.png" for name in evaluated for picture in PICTURES}
     of_the_run = {
         "accuracy_latency.png",
         "robustness_fgsm.png",
