@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch.export import ExportedProgram
@@ -64,7 +67,11 @@ def compile_program(program: ExportedProgram, package: Path, *, scratch: Path) -
     from torch._inductor.package.package import package_aoti
 
     settings = _settings(scratch)
-    with variable_set("TORCHINDUCTOR_CACHE_DIR", str(scratch)), torch.no_grad():
+    with (
+        variable_set("TORCHINDUCTOR_CACHE_DIR", str(scratch)),
+        torch.no_grad(),
+        _quantized_convolutions_are_channels_last(),
+    ):
         try:
             compiled = torch._inductor.aot_compile(
                 program.module(), *program.example_inputs, options=settings
@@ -91,6 +98,32 @@ def compile_program(program: ExportedProgram, package: Path, *, scratch: Path) -
         num_nodes=count_operators(program),
         num_kernels=sum(len(_KERNEL_CALL.findall(Path(file).read_text())) for file in sources),
     )
+
+
+@contextmanager
+def _quantized_convolutions_are_channels_last() -> Iterator[None]:
+    """Correct the layout that torch 2.13 assumes of a quantized convolution of one channel and a dynamic batch.
+
+    Its lowering of convolutions takes the output of such an input for contiguous, as that of its FP32 kernel is.
+    The kernel of quantized ones always writes channels last, so what follows would read scrambled numbers
+    (``_prepare_convolution_fusion_create`` in torch/_inductor/mkldnn_ir.py has the reasoning for FP32).
+    """
+    # Untyped on purpose: nothing here is part of torch's interface.
+    mkldnn_ir: Any = importlib.import_module("torch._inductor.mkldnn_ir")
+    prepare = mkldnn_ir._prepare_convolution_fusion_create
+    is_contiguous = mkldnn_ir.is_contiguous_storage_and_layout
+
+    def corrected(cls: type, *arguments: object, **named: object) -> object:
+        is_quantized = cls.__name__.startswith("QConv")
+        mkldnn_ir.is_contiguous_storage_and_layout = (lambda _: False) if is_quantized else is_contiguous
+        return prepare(cls, *arguments, **named)
+
+    mkldnn_ir._prepare_convolution_fusion_create = corrected
+    try:
+        yield
+    finally:
+        mkldnn_ir._prepare_convolution_fusion_create = prepare
+        mkldnn_ir.is_contiguous_storage_and_layout = is_contiguous
 
 
 def passport_problems(passport: Passport) -> list[str]:
