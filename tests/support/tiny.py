@@ -94,6 +94,18 @@ class Convolutional(nn.Module):
         return self.conv(x).flatten(1)
 
 
+class TwoConvolutions(nn.Module):
+    """Makes 32 channels of one, and reads them again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 32, kernel_size=3, padding=1)
+        self.second = nn.Conv2d(32, 10, kernel_size=8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).relu()).flatten(1)
+
+
 class Tied(nn.Module):
     """Has two layers that share one weight."""
 

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.data.dataset import load_split
 from pt_core.errors import IntegrityError, StepUnavailable
 from pt_core.formats.compiled import FILE, PASSPORT, CompiledFormat
+from pt_core.formats.exported import ExportedFormat
 from pt_core.formats.inductor import Passport
 from pt_core.inference.predictor import load_predictor
+from pt_core.quantizers.pt2e_static import Int8Static
 
 
 @pytest.fixture
@@ -115,3 +119,15 @@ def test_a_package_without_a_passport_is_not_run(copied):
     path.unlink()
     with pytest.raises(IntegrityError, match="no passport"):
         CompiledFormat().load(copied, "cpu")
+
+
+def test_an_int8_convolution_of_one_channel_and_any_batch_is_compiled_rightly(dataset, tmp_path, made):
+    # torch 2.13 by itself takes its output for contiguous, and what reads it then gets scrambled numbers.
+    checkpoint = tiny.checkpoint(tmp_path, dataset, target="tiny:TwoConvolutions")
+    samples = np.array(load_split(dataset, "calibration").x[:32])
+    program = made(Int8Static(), tiny.root_artifact(checkpoint, tmp_path), tiny.step_data(samples))
+    package = made(CompiledFormat(), program)
+    for size in (1, 5):
+        expected = ExportedFormat().load(program, "cpu").logits(samples[:size])
+        found = CompiledFormat().load(package, "cpu").logits(samples[:size])
+        assert np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
