@@ -113,6 +113,7 @@ def known_metrics(config: PipelineConfig) -> set[str]:
     other = {
         "efficiency/size_bytes",
         "efficiency/peak_memory_bytes",
+        "efficiency/cold_start_s",
         "quantization/weight_share",
         "parity/max_relative_error",
     }

@@ -48,6 +48,8 @@ class RuntimeInfo(Record):
     """Names of its outputs, where the runtime names them."""
     setting: str | None = None
     """The setting it is pinned to, where the format has :class:`Settings`."""
+    instruction_set: str | None = None
+    """Instruction set of the kernels it chose; ``None`` where the runtime does not tell."""
     num_nodes: int | None = None
     """Nodes of the graph, or layers, as they are written in the artifact; ``None`` where nobody can count them."""
     num_nodes_optimized: int | None = None

@@ -87,7 +87,7 @@ def _intervals(variant: MeasuredVariant) -> dict[str, Range]:
     found = {metric: wilson(round(value * n), n) for metric, (value, n) in scored.items()}
     timing = variant.efficiency
     if timing is not None:
-        found["efficiency/latency_ratio"] = (timing.latency_ratio_low, timing.latency_ratio_high)
+        found["efficiency/latency_ratio"] = timing.judged_range
     return found
 
 

@@ -16,6 +16,7 @@ LIMITS = ("at_least", "at_most", "max_drop", "max_ratio")
 """The limits of which a rule has exactly one."""
 
 _THROUGHPUT = "efficiency/throughput_samples_per_s"
+_BEST_THROUGHPUT = "efficiency/best_throughput_samples_per_s"
 _SCORED = ("accuracy/", "robustness/", "slices/")
 _LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 
@@ -23,7 +24,7 @@ _LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 def higher_is_better(metric: str) -> bool:
     """Return whether more of a metric is better; of all others less is."""
     is_score = metric.startswith(_SCORED) and metric.rpartition("/")[2] not in _LOWER_IS_BETTER
-    return is_score or metric == _THROUGHPUT
+    return is_score or metric in (_THROUGHPUT, _BEST_THROUGHPUT)
 
 
 class GateRule(Record):

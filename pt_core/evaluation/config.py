@@ -134,11 +134,21 @@ class EfficiencyConfig(Record):
     """Samples per call when measuring latency."""
     throughput_batch_size: int = Field(default=64, ge=1)
     """Samples per call when measuring throughput."""
+    sweep_batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1, 8, 64)
+    """Samples per call at which throughput is measured; the report names the best."""
     rounds: int = Field(default=30, ge=5)
     """Interleaved rounds; each times the reference and every variant once, in a shuffled order."""
+    extra_rounds: int = Field(default=120, ge=0)
+    """More rounds of latency, at most, while a ratio is not known to ratio_tolerance."""
+    ratio_tolerance: float = Field(default=0.03, gt=0)
+    """Half the width of the interval of a latency ratio that is narrow enough, as a share of the ratio."""
+    noise_floor: float = Field(default=0.05, ge=0)
+    """Share of a ratio that is taken as noise even where the reference against itself shows less: what differs
+    from process to process, such as where memory lies, is the same in all rounds of one."""
     calls_per_round: int = Field(default=10, ge=1)
     """Calls of one variant in one round."""
     num_threads: int | None = Field(default=1, ge=1)
     """Cores of one inference; null takes all, which a busy machine makes slow and erratic."""
     max_seconds: float = Field(default=20, gt=0)
-    """Rounds stop early, though never before five, once this is spent (half on latency, half on throughput)."""
+    """Rounds stop early, though never before five, once this is spent (half on latency, a quarter on throughput,
+    a quarter on the sweep)."""

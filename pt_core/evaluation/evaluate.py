@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     check_digest(request.attacks)
     samples = load_split(request.dataset, "test")
     before = mark_peak()
+    started = time.perf_counter()
     predictor = load_predictor(request.artifact, device="cpu")
+    predictor.logits(np.array(samples.x[:1]))
+    cold_start_s = time.perf_counter() - started
     logits = _predict(predictor, samples.x, request, where="clean samples")
     replayed, answers = _replay(predictor, samples, request)
     peak_memory_bytes = peak_growth(before)
@@ -75,6 +79,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
         sample_ids_sha256=request.dataset.split("test").ids_sha256,
         attacks_digest=request.attacks.digest,
         peak_memory_bytes=peak_memory_bytes,
+        cold_start_s=cold_start_s,
         accuracy=_score(logits, samples, request),
         robustness=(*replayed, *searched),
         slices=sliced,

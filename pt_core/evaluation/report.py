@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pt_core.artifacts.artifact import Artifact
@@ -165,12 +167,26 @@ class EvaluationInfo(Record):
     """Every metric of slices and of the user's own that is ``None``, with its reason."""
     peak_memory_bytes: int | None
     """Growth of the process's peak resident memory from before loading to after scoring."""
+    cold_start_s: float | None = Field(default=None, gt=0)
+    """Seconds from checking the artifact's bytes, importing its runtime and loading it to the answer for one sample, in
+    a fresh process beside the evaluations of other artifacts."""
     runtime: RuntimeInfo
     """What really executed it."""
 
 
 class EvaluationReport(EvaluationInfo, Bundle):
     """An evaluation on disk, with the logits of every clean sample beside it."""
+
+
+class SweepPoint(Record):
+    """Speed at one batch size."""
+
+    batch_size: int
+    """Samples per call."""
+    latency_ms_p50: float = Field(gt=0)
+    """Median time of one call."""
+    throughput_samples_per_s: float = Field(gt=0)
+    """Samples per second, from the median call."""
 
 
 class EfficiencyReport(Record):
@@ -196,13 +212,44 @@ class EfficiencyReport(Record):
     """The reference against itself in the same rounds, lower end: differences inside are noise."""
     noise_ratio_high: float = Field(gt=0)
     """Upper end."""
+    judged_ratio_low: float | None = Field(default=None, gt=0)
+    """Lower end of latency_ratio's interval, widened by the noise: what a rule on the ratio is decided by."""
+    judged_ratio_high: float | None = Field(default=None, gt=0)
+    """Upper end."""
     num_rounds: int
     """Rounds measured."""
+    sweep: tuple[SweepPoint, ...] = ()
+    """Speed at every batch size of the sweep, rising."""
+    best_throughput_samples_per_s: float | None = Field(default=None, gt=0)
+    """The greatest of the sweep."""
+    best_batch_size: int | None = None
+    """Where that is."""
+    num_parameters: int | None = None
+    """Parameters of the reference network, which every variant is made from."""
+    reference_flops: int | None = None
+    """Operations of the reference for one sample: matrix products, convolutions and attention, two for a multiply-add."""
+    flops_reason: str | None = None
+    """Why they could not be counted."""
+
+    @property
+    def comparison(self) -> Literal["faster", "slower", "too close to tell"]:
+        """How it stands to the reference once the noise is taken off."""
+        low, high = self.judged_range
+        if low <= 1 <= high:
+            return "too close to tell"
+        return "faster" if high < 1 else "slower"
+
+    @property
+    def judged_range(self) -> tuple[float, float]:
+        """The interval that rules on latency_ratio are decided by."""
+        return (
+            self.judged_ratio_low or self.latency_ratio_low,
+            self.judged_ratio_high or self.latency_ratio_high,
+        )
 
 
-EFFICIENCY_METRICS = tuple(
-    n for n in EfficiencyReport.model_fields if n not in ("artifact_digest", "num_rounds")
-)
+_NO_METRICS = ("artifact_digest", "num_rounds", "sweep", "flops_reason")
+EFFICIENCY_METRICS = tuple(name for name in EfficiencyReport.model_fields if name not in _NO_METRICS)
 """Fields that are metrics, flat under ``efficiency/``."""
 
 
@@ -237,4 +284,5 @@ def _evaluation_metrics(evaluation: EvaluationReport) -> dict[str, float | None]
         found |= {f"{one.metric}/{name}": getattr(one, name) for name in SLICE_METRICS}
     found |= {own.metric: own.value for own in evaluation.custom}
     found["efficiency/peak_memory_bytes"] = evaluation.peak_memory_bytes
+    found["efficiency/cold_start_s"] = evaluation.cold_start_s
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ _NOT_EXECUTED = frozenset({"Parameter", "Constant", "Result", "Input", "Const", 
 """Node types that hold data, by their names in a graph and in a compiled one."""
 _LAYERS = frozenset({"Convolution", "FullyConnected", "MatMul", "Deconvolution", "RNNCell", "RNNSeq"})
 """Types of compiled nodes that a precision is chosen for."""
+_INSTRUCTION_SET = re.compile(r"(?:avx|sse|amx|sve|asimd|neon)\w*?(?=_[A-Z]|_[fiu]\d|_bf16$|$)")
+"""In the name of a kernel such as jit_avx512_amx_FP32."""
 
 
 class OpenVinoPredictor:
@@ -65,6 +68,7 @@ class OpenVinoPredictor:
             runtime=f"openvino {openvino.__version__.partition('-')[0]}",
             provider=f"{DEVICE} ({', '.join(f'{count} {name}' for name, count in layers.items()) or 'no layer'})",
             num_threads=self._compiled.get_property("INFERENCE_NUM_THREADS"),
+            instruction_set=instruction_set(self._compiled),
             inputs=tuple(port.get_any_name() for port in self._compiled.inputs),
             outputs=tuple(port.get_any_name() for port in self._compiled.outputs),
             num_nodes=self._num_nodes,
@@ -109,6 +113,16 @@ def precisions(compiled: Any) -> Counter[str]:
     """Return how many layers of a compiled graph compute in each precision, the most frequent first."""
     found = Counter(precision for kind, precision in _compiled_nodes(compiled) if kind in _LAYERS)
     return Counter(dict(found.most_common()))
+
+
+def instruction_set(compiled: Any) -> str | None:
+    """Return the instruction sets in the names of the kernels of its layers, the most frequent first."""
+    nodes = (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+    kernels = [
+        info["primitiveType"].astype(str) for info in nodes if info["layerType"].astype(str) in _LAYERS
+    ]
+    found = Counter(name for kernel in kernels for name in _INSTRUCTION_SET.findall(kernel))
+    return ", ".join(name for name, _ in found.most_common()) or None
 
 
 def check_kernels(compiled: Any, inference_precision: str) -> None:

@@ -73,6 +73,11 @@ class TorchPredictor:
             raise StepFailed(
                 f"the network returned {type(outputs).__name__}, expected one tensor of logits (N, {self._spec.num_classes})"
             )
+        if outputs.device.type != self._device.type:
+            raise StepFailed(
+                f"{self._provider}: asked for {self._device}, the network answered on {outputs.device}; "
+                "it moves tensors to a device of its own"
+            )
         return np.ascontiguousarray(outputs.cpu().numpy())
 
     def runtime(self) -> RuntimeInfo:
@@ -82,6 +87,7 @@ class TorchPredictor:
             runtime=f"torch {torch.__version__}",
             provider=f"{self._provider} on {self._device}",
             num_threads=torch.get_num_threads(),
+            instruction_set=torch.backends.cpu.get_cpu_capability() if self._device.type == "cpu" else None,
             num_nodes=num_nodes,
             num_nodes_optimized=num_nodes_optimized,
         )

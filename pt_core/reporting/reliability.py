@@ -19,7 +19,7 @@ def reliability(name: str, evaluation: EvaluationReport) -> Figure | None:
     figure = new_figure(4.6, 4.4)
     axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     error = "undefined" if accuracy.ece is None else f"{accuracy.ece:.4f}"
-    dress(axes, title=f"{name}: calibration error {error}", y="share that is right")
+    dress(axes, title=f"{name}: ECE {error}", y="share that is right")
     dress(counts, x="probability of the predicted class", y="samples")
     left, width = [one.low for one in bins], [one.high - one.low for one in bins]
     heights = [one.accuracy for one in bins]
@@ -42,6 +42,7 @@ def reliability(name: str, evaluation: EvaluationReport) -> Figure | None:
     counts.bar(left, [one.num_samples for one in bins], width, align="edge", color=QUIET)
     # Nearly all samples of a good classifier are in the last bin.
     counts.set_yscale("log")
+    counts.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     legend_below(figure, [bars, between, perfect], columns=3)

@@ -78,6 +78,8 @@ def test_the_report_names_what_it_rests_on(report, reference, dataset, attacks):
     assert report.sample_ids_sha256 == dataset.split("test").ids_sha256
     assert report.runtime.runtime.startswith("torch")
     assert report.runtime.num_threads == 1
+    assert report.runtime.instruction_set
+    assert 0 < report.cold_start_s < 100
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux /proc")

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from pt_core.evaluation.timing import MIN_ROUNDS, Plan, median_interval, ratio, time_rounds
+from pt_core.evaluation.timing import MIN_ROUNDS, Interval, Plan, median_interval, ratio, time_rounds, widen
 
 
 class Clock:
@@ -58,6 +58,27 @@ def test_rounds_stop_at_the_time_limit_but_never_before_five():
             clock=clock,
         )
         assert len(times) == expected
+
+
+def test_rounds_go_on_while_a_ratio_is_not_known_and_stop_once_it_is():
+    def rounds(noise):
+        clock, generator = Clock(), np.random.default_rng(0)
+        contenders = [
+            lambda: clock.spend(1_000_000),
+            lambda: clock.spend(int(1_000_000 * generator.lognormal(sigma=noise))),
+        ]
+        plan = Plan(10, 1, 1e9, extra_rounds=100, tolerance=0.03)
+        return len(time_rounds(contenders, plan, generator=np.random.default_rng(0), clock=clock))
+
+    assert rounds(0.0) == 10
+    assert 10 < rounds(0.05) < 110
+    assert rounds(1.0) == 110
+
+
+def test_an_interval_is_widened_by_the_noise_and_at_least_by_the_floor():
+    quiet, loud = Interval(1.0, 0.99, 1.01), Interval(1.0, 0.8, 1.1)
+    assert widen(Interval(2.0, 1.9, 2.2), quiet, floor=0.1) == pytest.approx((1.9 / 1.1, 2.2 * 1.1))
+    assert widen(Interval(2.0, 1.9, 2.2), loud, floor=0.1) == pytest.approx((1.9 * 0.8, 2.2 / 0.8))
 
 
 def test_garbage_collection_waits_and_comes_back():
