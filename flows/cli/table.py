@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from flows.cli.output import results
 from pt_core.decision.compare import ComparisonRow, drop_text
 
+_WIDE = 100
+"""Columns in which every number fits beside the others."""
 _STYLES = {"pass": "green", "fail": "red", "insufficient": "yellow", "not measured": "dim"}
 
 
@@ -17,14 +20,14 @@ def variants_table(rows: Iterable[ComparisonRow], *, title: str) -> Table:
     table = Table(
         title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    for name in ("variant", "accuracy", "drop", "robust", "time ratio", "size", "verdict"):
+    for name in ("variant", "accuracy", "drop", "robust", "ratio", "size", "verdict"):
         table.add_column(name, justify="left" if name in ("variant", "verdict") else "right", no_wrap=True)
     for row in rows:
         style = _STYLES[row.verdict] if row.standing == row.verdict else "cyan"
         table.add_row(
             row.variant,
             _number(row.accuracy, ".4f"),
-            drop_text(row),
+            _drop(row),
             _number(row.robust_accuracy, ".4f"),
             _number(row.latency_ratio, ".2f"),
             "-" if row.size_bytes is None else f"{row.size_bytes / 1024:,.0f} KiB",
@@ -38,6 +41,11 @@ def reasons(rows: Iterable[ComparisonRow]) -> list[str]:
     shown = list(rows)
     width = max(len(row.variant) for row in shown)
     return [f"{row.variant:<{width}}  {row.reason}" for row in shown]
+
+
+def _drop(row: ComparisonRow) -> str:
+    """Return the drop with its interval, which a narrow terminal leaves to the reasons below."""
+    return drop_text(row) if results.width >= _WIDE else _number(row.accuracy_drop, ".4f")
 
 
 def _number(value: float | None, shape: str) -> str:
