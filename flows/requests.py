@@ -15,6 +15,7 @@ from pt_core.bundle import hash_file
 from pt_core.data.dataset import Dataset
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import code_digest
+from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.measures import code_of
 from pt_core.evaluation.requests import AttackRequest, Attacks, EvaluateRequest
 from pt_core.inference.requests import VerifyRequest
@@ -73,15 +74,20 @@ def evaluate_request(
     settings: PipelineConfig, artifact: Artifact, attacks: Attacks, dataset: Dataset, home: Home
 ) -> EvaluateRequest:
     """Return what measuring one artifact is asked."""
-    digests = [code_digest(target) for target in code_of(settings.evaluation)]
     return EvaluateRequest(
         artifact=artifact,
         dataset=dataset,
         attacks=attacks,
         config=settings.evaluation,
-        code_sha256=hashlib.sha256("".join(digests).encode()).hexdigest() if digests else "",
+        code_sha256=evaluate_code(settings.evaluation),
         store=home.store,
     )
+
+
+def evaluate_code(config: EvaluationConfig) -> str:
+    """Return the digest of the user's code behind slices and metrics; nothing if there is none."""
+    digests = [code_digest(target) for target in code_of(config)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
 
 
 def attack_request(

@@ -146,6 +146,7 @@ def _templates() -> Environment:
         "ratio": _ratio,
         "count_or_dash": lambda count: _UNDEFINED if count is None else f"{count:,}",
         "short": lambda share: f"{share:.2f}",
+        "rounded": lambda value: _UNDEFINED if value is None else f"{value:,.0f}",
         "seconds": lambda time: _UNDEFINED if time is None else f"{time:.1f} s",
         "percent": lambda share: f"{share:.1%}",
         "is_web": lambda url: url.startswith(("http://", "https://")),

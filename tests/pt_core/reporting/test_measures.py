@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pt_core.decision.result import RunResult
-from pt_core.evaluation.report import Undefined
+from pt_core.evaluation.report import SweepPoint, Undefined
 from pt_core.evaluation.scores import CustomScore, SliceScores, ThresholdScores
 from pt_core.reporting.html import render_report
 from pt_core.reporting.reliability import reliability
@@ -42,6 +42,31 @@ def test_the_page_holds_thresholds_slices_own_metrics_and_what_is_undefined(meas
     for text in ("own:cost", "0.1250", "slices/age=old/accuracy", "4 samples, expected at least 30"):
         assert text in html, text
     assert "Reliability diagram of torch" in html
+
+
+def test_the_page_tells_what_is_faster_once_noise_is_taken_off(result):
+    sweep = tuple(
+        SweepPoint(batch_size=size, latency_ms_p50=1, throughput_samples_per_s=1000.4 * size)
+        for size in (1, 8)
+    )
+    update = {
+        "sweep": sweep,
+        "best_throughput_samples_per_s": 8003.2,
+        "best_batch_size": 8,
+        "num_parameters": 24_266,
+        "flops_reason": "torch cannot count them",
+        "judged_ratio_low": 0.9,
+        "judged_ratio_high": 1.2,
+    }
+    variants = [
+        variant.model_copy(update={"efficiency": variant.efficiency.model_copy(update=update)})
+        for variant in result.variants
+        if variant.efficiency
+    ]
+    html = render_report(result.model_copy(update={"variants": tuple(variants)}))
+    for text in ("<h2>Speed</h2>", "too close to tell", "8,003", "1: 1,000, 8: 8,003", "24,266 parameters"):
+        assert text in html, text
+    assert "unknown: torch cannot count them" in html
 
 
 def test_a_run_without_them_has_no_empty_tables(result):
