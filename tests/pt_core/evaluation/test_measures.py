@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.numpy import save_file
 from scipy.special import softmax
 from sklearn import metrics as oracle
 
+from pt_core.artifacts.plugin import RuntimeInfo
+from pt_core.bundle import seal, staging
 from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import ConfigError, StepFailed
 from pt_core.evaluation.accuracy import score
@@ -13,7 +16,7 @@ from pt_core.evaluation.custom import measure_custom
 from pt_core.evaluation.evaluate import evaluate
 from pt_core.evaluation.measures import check_measures, code_of, may_be_slice, measure_names
 from pt_core.evaluation.pairs import pair_answers
-from pt_core.evaluation.report import metrics
+from pt_core.evaluation.report import LOGITS, EvaluationInfo, EvaluationReport, metrics
 from pt_core.evaluation.requests import AttackRequest, EvaluateRequest
 from pt_core.evaluation.shares import sample_counts, shares
 from pt_core.evaluation.slices import part, score_slices
@@ -259,3 +262,40 @@ def test_an_evaluation_holds_slices_and_own_metrics_and_pairs_them(reference, da
     assert pairs["accuracy/top_k_accuracy"].drop == 0
     assert shares(report)["slices/column=below_0.5/accuracy"].num_samples == low.sum()
     assert sample_counts(report)["slices/column=below_0.5/recall_macro"] == low.sum()
+
+
+def test_answers_at_a_threshold_are_paired_over_those_it_is_about(tmp_path):
+    weak, strong = binary_case(), binary_case()
+    better = strong[0] + 2.0 * np.eye(2, dtype=np.float32)[strong[1]]
+    first, second = (write_binary(tmp_path, logits, weak[1]) for logits in (weak[0], better))
+    pairs = pair_answers(first, second).pairs
+    positive = int((weak[1] == 1).sum())
+    counted = {name: pairs[f"accuracy/{name}_at_0.3"] for name in ("accuracy", "recall", "specificity")}
+    assert [one.num_samples for one in counted.values()] == [400, positive, 400 - positive]
+    for name, one in counted.items():
+        before, after = (getattr(found.accuracy.thresholds[0], name) for found in (first, second))
+        assert one.drop == pytest.approx(before - after), name
+        assert one.drop < 0
+    share = shares(second)["accuracy/recall_at_0.3"]
+    assert (share.num_samples, share.value) == (positive, second.accuracy.thresholds[0].recall)
+    assert "accuracy/precision_at_0.3" not in pairs
+
+
+def write_binary(folder, logits, targets):
+    """Return an evaluation on disk of two classes, decided at 0.3."""
+    info = EvaluationInfo(
+        artifact_digest=str(logits.sum()),
+        dataset_digest="d",
+        data_fingerprint="f",
+        sample_ids_sha256="i",
+        attacks_digest="a",
+        accuracy=score(logits, targets, ("no", "yes"), thresholds=(0.3,)),
+        robustness=(),
+        peak_memory_bytes=None,
+        runtime=RuntimeInfo(runtime="r", provider="p", num_threads=1),
+    )
+    with staging(folder) as part_folder:
+        tensors = {"logits": logits, "targets": targets, "ids": np.arange(len(targets))}
+        save_file(tensors, part_folder / LOGITS)
+        bundle = seal(part_folder, name="evaluation", kind="evaluation", info=info)
+    return EvaluationReport.model_validate({**info.model_dump(), **bundle.model_dump()})

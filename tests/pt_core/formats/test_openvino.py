@@ -98,6 +98,15 @@ def test_a_graph_of_another_precision_is_refused(graph, made, precision):
         made(OpenVinoFormat(), graph.model_copy(update={"precision": precision}))
 
 
+def test_the_instruction_set_is_read_from_the_kernels_and_the_processor_has_it(artifact):
+    found = OpenVinoFormat().load(artifact, "cpu").runtime().instruction_set
+    flags = Path("/proc/cpuinfo").read_text()
+    for name in (found or "").split(", "):
+        assert name.partition("_")[0].rstrip("0123456789") in flags, name
+    if "avx512f" in flags:
+        assert "avx512" in found
+
+
 def test_a_fall_back_to_another_precision_is_refused(artifact):
     from pt_core.formats.openvino_ import read_model
     from pt_core.formats.openvino_session import compile_model

@@ -1,0 +1,75 @@
+"""Rules on slices, thresholds and the user's own metrics, from an evaluation to the verdict."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from pt_core.decision.assemble import judge_variant
+from pt_core.decision.config import GateConfig, GateRule
+from pt_core.evaluation.scores import CustomScore, SliceScores, ThresholdScores
+
+SLICES = (
+    SliceScores(slice="age", value="young", num_samples=900, accuracy=0.99, recall_macro=0.98),
+    SliceScores(slice="age", value="old", num_samples=300, accuracy=0.7, recall_macro=0.6),
+    SliceScores(slice="age", value="unknown", num_samples=3, accuracy=None, recall_macro=None),
+)
+AT = ThresholdScores(
+    threshold=0.3, true_positives=480, false_positives=0, false_negatives=20, true_negatives=0
+)
+
+
+@pytest.fixture
+def judged(measured):
+    def judge(*rules):
+        variant = measured("v")
+        evaluation = variant.evaluation.model_copy(
+            update={
+                "slices": SLICES,
+                "custom": (
+                    CustomScore(function="own:cost", value=0.2),
+                    CustomScore(function="own:no", value=None),
+                ),
+                "accuracy": variant.evaluation.accuracy.model_copy(update={"thresholds": (AT,)}),
+            }
+        )
+        variant = variant.model_copy(update={"evaluation": evaluation})
+        config = GateConfig(rules=tuple(GateRule.model_validate(rule) for rule in rules))
+        return judge_variant(variant, reference=variant, config=config).verdict
+
+    return judge
+
+
+def test_a_limit_on_slices_holds_for_each_of_them(judged):
+    verdict = judged({"metric": "slices/*/accuracy", "at_least": 0.9})
+    assert [(check.metric, check.state) for check in verdict.checks] == [
+        ("slices/age=old/accuracy", "fail"),
+        ("slices/age=young/accuracy", "pass"),
+    ]
+    assert verdict.checks[0].interval[0] < 0.7 < verdict.checks[0].interval[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [
+        ({"metric": "slices/age=unknown/accuracy", "at_least": 0.1}, "not measured"),
+        ({"metric": "slices/age=old/recall_macro", "at_least": 0.5}, "pass"),
+        ({"metric": "custom/cost", "at_most": 0.25}, "pass"),
+        ({"metric": "custom/cost", "at_least": 0.25}, "fail"),
+        ({"metric": "custom/cost", "max_drop": 0.1}, "pass"),
+        ({"metric": "custom/cost", "max_ratio": 1.1}, "pass"),
+        ({"metric": "custom/no", "at_most": 9}, "not measured"),
+        ({"metric": "accuracy/recall_at_0.3", "at_least": 0.9}, "pass"),
+        ({"metric": "accuracy/recall_at_0.3", "at_least": 0.97}, "insufficient"),
+        ({"metric": "accuracy/precision_at_0.3", "max_drop": 0.1}, "pass"),
+        ({"metric": "accuracy/specificity_at_0.3", "at_least": 0.1}, "not measured"),
+    ],
+)
+def test_a_rule_on_what_the_user_asked_for_is_judged_like_any_other(judged, rule, state):
+    assert judged(rule).state == state
+
+
+def test_of_the_best_throughput_a_rise_is_no_drop():
+    rule = {"metric": "efficiency/best_throughput_samples_per_s", "max_ratio": 1.1}
+    with pytest.raises(ValidationError, match="lower is better"):
+        GateRule.model_validate(rule)
