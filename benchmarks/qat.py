@@ -28,6 +28,7 @@ from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 from pt_core.errors import AccuracyNotReached
 from pt_core.inference.predictor import load_predictor
+from pt_core.limits import Limits
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
@@ -45,7 +46,7 @@ STEPS = {
 }
 """What is compared, by its name in the table."""
 
-TIMEOUT_S = 1200
+LIMITS = Limits(timeout_s=1200)
 
 
 def make_data(folder: Path, *, seed: int) -> Dataset:
@@ -81,7 +82,7 @@ def make(
 ) -> Artifact:
     """Return what a step makes of an artifact."""
     request = StepRequest(source=source, reference=reference, step=step, dataset=dataset, store=str(folder))
-    return run_step(request, timeout_s=TIMEOUT_S)
+    return run_step(request, limits=LIMITS)
 
 
 def accuracy(artifact: Artifact, dataset: Dataset) -> float:

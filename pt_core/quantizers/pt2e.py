@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -40,9 +41,11 @@ def prepare_training(program: ExportedProgram, *, reduce_range: bool) -> GraphMo
     with quiet_torchao():
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
-        prepared: GraphModule = prepare_qat_pt2e(
-            _graph_module(program), _quantizer(is_qat=True, reduce_range=reduce_range)
-        )
+        module = _graph_module(program)
+        with _patterns_of(module):
+            prepared: GraphModule = prepare_qat_pt2e(
+                module, _quantizer(is_qat=True, reduce_range=reduce_range)
+            )
     _drop_batch_counters(prepared)
     return prepared
 
@@ -52,7 +55,8 @@ def make_int8(prepared: GraphModule) -> GraphModule:
     with quiet_torchao():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-        converted: GraphModule = convert_pt2e(prepared)
+        with _patterns_of(prepared):
+            converted: GraphModule = convert_pt2e(prepared)
     _drop_unused(converted)
     return converted
 
@@ -139,6 +143,33 @@ def quiet_torchao() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _patterns_of(graph: GraphModule) -> Iterator[None]:
+    """Spare torchao the tracing of a hundred patterns of convolutions that a graph has none of: seconds each time."""
+    qat_utils: Any = importlib.import_module("torchao.quantization.pt2e.qat_utils")
+    names = ("_fuse_conv_bn_qat_helper", "_fold_conv_bn_qat_helper")
+    helpers = {name: getattr(qat_utils, name) for name in names}
+    present = {
+        str(node.target).split(".")[1] for node in graph.graph.nodes if "aten.conv" in str(node.target)
+    }
+
+    def only_present(helper: Callable[..., GraphModule]) -> Callable[..., GraphModule]:
+        def run(module: GraphModule, convolution: Any, *arguments: Any, **named: Any) -> GraphModule:
+            if convolution.__name__ in present:
+                return helper(module, convolution, *arguments, **named)
+            return module
+
+        return run
+
+    for name, helper in helpers.items():
+        setattr(qat_utils, name, only_present(helper))
+    try:
+        yield
+    finally:
+        for name, helper in helpers.items():
+            setattr(qat_utils, name, helper)
 
 
 def _quantizer(*, is_qat: bool, reduce_range: bool) -> Any:

@@ -53,11 +53,11 @@ def static(root, made, data):
 
 @pytest.fixture(scope="module")
 def trained(dataset, tmp_path_factory):
-    """Return the small network after two epochs of quantization-aware training, and its source."""
+    """Return the small network after four epochs of quantization-aware training, and its source."""
     tmp_path = tmp_path_factory.mktemp("qat")
     root = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
     data = StepData(load_split(dataset, "calibration"), load_split(dataset, "train"))
-    return tiny.apply(Int8Qat(epochs=3, precision="fp32"), root, tmp_path, data), root
+    return tiny.apply(Int8Qat(epochs=4, learning_rate=5e-3, precision="fp32"), root, tmp_path, data), root
 
 
 def test_every_layer_becomes_int8_and_the_logits_stay_near(static, root, data):
