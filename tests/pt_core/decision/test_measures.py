@@ -73,3 +73,13 @@ def test_of_the_best_throughput_a_rise_is_no_drop():
     rule = {"metric": "efficiency/best_throughput_samples_per_s", "max_ratio": 1.1}
     with pytest.raises(ValidationError, match="lower is better"):
         GateRule.model_validate(rule)
+
+
+@pytest.mark.parametrize(("limit", "state"), [(1.0, "fail"), (1.12, "insufficient"), (1.4, "pass")])
+def test_a_limit_inside_the_interval_widened_by_the_noise_is_insufficient(measured, limit, state):
+    variant = measured("v", ratio=1.2, spread=0.01)
+    update = {"judged_ratio_low": 1.1, "judged_ratio_high": 1.3}
+    timing = variant.efficiency.model_copy(update=update)
+    variant = variant.model_copy(update={"efficiency": timing})
+    config = GateConfig(rules=(GateRule(metric="efficiency/latency_ratio", at_most=limit),))
+    assert judge_variant(variant, reference=variant, config=config).verdict.state == state
