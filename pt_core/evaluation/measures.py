@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from pt_core.data.dataset import DatasetInfo
 from pt_core.errors import ConfigError
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.scores import SLICE_METRICS, THRESHOLD_METRICS, custom_name, threshold_name
+
+if TYPE_CHECKING:
+    from pt_core.data.dataset import DatasetInfo
 
 
 def measure_names(config: EvaluationConfig) -> set[str]:
