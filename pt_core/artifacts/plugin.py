@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkab
 from pydantic import JsonValue
 
 from pt_core.artifacts.artifact import Artifact, Precision, Quantization
-from pt_core.data.dataset import Samples
 from pt_core.record import Record
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from pt_core.data.dataset import Samples
 
 Needs = Literal["nothing", "calibration", "training"]
 
