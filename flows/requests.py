@@ -93,11 +93,12 @@ def evaluate_code(config: EvaluationConfig) -> str:
 def attack_request(
     settings: PipelineConfig, reference: Artifact, dataset: Dataset, home: Home
 ) -> AttackRequest:
-    """Return what crafting the attacks is asked."""
+    """Return what crafting the attacks is asked; how answers are scored later changes no perturbation."""
+    scoring = {"thresholds": (), "slices": (), "metrics": ()}
     return AttackRequest(
         reference=reference,
         dataset=dataset,
-        config=settings.evaluation,
+        config=settings.evaluation.model_copy(update=scoring),
         seed=settings.seed,
         store=home.store,
     )
