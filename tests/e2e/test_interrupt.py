@@ -53,6 +53,8 @@ def test_an_interrupt_ends_the_run_and_everything_it_started(
         text=True,
         cwd=tmp_path,
         env={**os.environ, "PT_PIPELINE_HOME": str(home)},
+        # A shell starts what it runs in the background with this signal ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for_training(home)
     process.send_signal(sign)
