@@ -154,7 +154,7 @@ def diff(
 ) -> None:
     """Find where two artifacts of one run part: the first layer over tolerance, and the layers by damage.
 
-    A network of your own is imported from the current folder. Exit codes, as of diff: 0 no layer is over tolerance, 1 one is, 2 bad input.
+    A network of your own is imported from the current folder. Exit codes, as of diff: 0 no layer is over tolerance, 1 one is, 2 bad input or a form that cannot run here.
     """
     from flows.cli.diff import diff as command
 

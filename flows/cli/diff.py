@@ -35,7 +35,7 @@ class _Side(NamedTuple):
 
 
 def diff(a: str, b: str, home: Home, *, run: str | None, num_samples: int, as_json: bool) -> None:
-    """Print where two artifacts part, then leave with 0 where they agree and 1 where they differ.
+    """Print where two artifacts part, then leave with 0 where they agree, 1 where they differ and 2 where that is open.
 
     Args:
         a: what is right: a variant's name, or an artifact's folder.
@@ -61,7 +61,13 @@ def diff(a: str, b: str, home: Home, *, run: str | None, num_samples: int, as_js
         print_json(found.model_dump(mode="json"))
     else:
         _show(found)
-    raise typer.Exit(0 if found.agrees else 1)
+    raise typer.Exit(_exit_code(found))
+
+
+def _exit_code(found: Divergence) -> int:
+    if found.agrees:
+        return 0
+    return 2 if found.unknown else 1
 
 
 def _result(a: str, b: str, home: Home, run: str | None) -> RunResult | None:
@@ -150,7 +156,7 @@ def _show(found: Divergence) -> None:
         style = "" if layer.within else "red"
         layers.add_row(layer.layer, layer.kind, *map(_number, numbers), style=style)
     results.print(layers)
-    style = "bold green" if found.agrees else "bold red"
+    style = {0: "bold green", 1: "bold red", 2: "bold yellow"}[_exit_code(found)]
     results.print(found.sentence, style=style, highlight=False, markup=False)
 
 

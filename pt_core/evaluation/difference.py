@@ -72,7 +72,7 @@ class Divergence(Record):
     max_relative_error: float
     """The tolerance on the relative error of a layer between the two."""
     agrees: bool
-    """Whether no link and no layer between the two is over tolerance."""
+    """Whether everything was compared, and no link and no layer between the two is over tolerance."""
     first: LayerDifference | None
     """The first layer over tolerance at the first link that has one, else between the two themselves."""
     link: LinkDifference | None
@@ -83,6 +83,8 @@ class Divergence(Record):
     """Every link between the two, in the order of the chain."""
     sentence: str
     """Where they part, as people read it."""
+    unknown: str | None = None
+    """What could not be compared and why, where that leaves open whether they part."""
 
 
 class DivergeRequest(Record):
@@ -104,12 +106,14 @@ class DivergeRequest(Record):
     """How many samples to compare on."""
 
 
-def explain(first: LayerDifference | None, link: LinkDifference | None, limit: float) -> str:
-    """Return where two artifacts part, in one sentence."""
+def explain(
+    first: LayerDifference | None, link: LinkDifference | None, limit: float, unknown: str | None = None
+) -> str:
+    """Return where two artifacts part, or what leaves that open, in one sentence."""
     if link is not None and first is None:
         return f"they part at the step {link.source} -> {link.target}: {link.note}"
     if first is None:
-        return "no layer is over tolerance"
+        return f"whether they part is not known: {unknown}" if unknown else "no layer is over tolerance"
     allowed = link.max_relative_error if link else limit
     where = f", at the step {link.source} -> {link.target}" if link else ", by what several steps add up to"
     error = "not finite" if first.relative_error is None else f"relative error {first.relative_error:.2g}"

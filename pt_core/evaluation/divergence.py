@@ -73,6 +73,7 @@ class _Comparison:
         self.precision = precision
         self.errors = LayerErrors(TOLERANCES[precision])
         self.failure: str | None = None
+        self.missing: str | None = None
 
     def describe(self) -> LinkDifference:
         differences = self.errors.differences()
@@ -80,19 +81,19 @@ class _Comparison:
         return LinkDifference(
             source=self.source,
             target=self.target.label,
-            state=self._state(first),
+            state=self._state(first, num_layers=len(differences)),
             precision=self.precision,
             max_relative_error=TOLERANCES[self.precision].max_relative_error,
             num_layers=len(differences),
             first=first,
-            note=self.failure or self.target.note,
+            note=self.failure or self.missing or self.target.note,
         )
 
-    def _state(self, first: LayerDifference | None) -> LinkState:
-        if self.target.opening is None:
-            return "cannot be compared"
+    def _state(self, first: LayerDifference | None, *, num_layers: int) -> LinkState:
         if first is not None or self.failure:
             return "differs"
+        if not num_layers:
+            return "cannot be compared"
         return "cannot be opened" if self.target.note else "agrees"
 
 
@@ -111,6 +112,8 @@ def _compare(
     link = next((link for link in chain if link.state == "differs"), None)
     between = wholes[-1].describe()
     first = link.first if link else between.first
+    differs = link is not None or between.state == "differs"
+    unknown = None if differs else _unknown(stages, chain, between)
     return Divergence(
         a=a.chain,
         b=b.chain,
@@ -118,13 +121,28 @@ def _compare(
         batch_size=len(batches[0]),
         precision=between.precision,
         max_relative_error=between.max_relative_error,
-        agrees=link is None and between.state != "differs",
+        agrees=not differs and unknown is None,
         first=first,
         link=link,
         ranked=_ranked(wholes, link),
         chain=chain,
-        sentence=explain(first, link, between.max_relative_error),
+        sentence=explain(first, link, between.max_relative_error, unknown),
+        unknown=unknown,
     )
+
+
+def _unknown(stages: Sequence[Stage], chain: Sequence[LinkDifference], between: LinkDifference) -> str | None:
+    """Return what could not be compared and why, unless everything was.
+
+    A form that is only made to be looked into and that nothing is compared with is no part of the chain.
+    """
+    closed = {stage.label for stage in stages if stage.opening is None}
+    aside = closed - {link.source for link in chain} - {between.target}
+    # The ends first: they are what was asked about.
+    for link in (between, *chain):
+        if link.state == "cannot be compared" and link.target not in aside:
+            return f"{link.source} and {link.target} cannot be compared: {link.note or 'no layer is in both'}"
+    return None
 
 
 def _ranked(wholes: Sequence[_Comparison], link: LinkDifference | None) -> tuple[LayerDifference, ...]:
@@ -142,6 +160,7 @@ def _add_batch(
     waiting = list(comparisons)
     for stage in stages:
         if stage.opening is None:
+            _miss(waiting, stage, stage.note)
             continue
         try:
             layers[stage.label] = tuple(stage.opening.layers(batch))
@@ -150,11 +169,19 @@ def _add_batch(
             for comparison in waiting:
                 if comparison.target is stage:
                     comparison.failure = problem
+            _miss(waiting, stage, problem)
         for comparison in [c for c in waiting if c.source in layers and c.target.label in layers]:
             comparison.errors.add(layers[comparison.target.label], layers[comparison.source])
             waiting.remove(comparison)
         needed = {label for c in waiting for label in (c.source, c.target.label)}
         layers = {label: found for label, found in layers.items() if label in needed}
+
+
+def _miss(waiting: Sequence[_Comparison], stage: Stage, why: str | None) -> None:
+    """Tell what is compared with a stage that did not run why it is not."""
+    for comparison in waiting:
+        if comparison.source == stage.label:
+            comparison.missing = why
 
 
 def _precision(a: Artifact, b: Artifact) -> Precision:

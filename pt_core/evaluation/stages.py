@@ -92,12 +92,10 @@ def _open(
     artifact: Artifact, line: tuple[Artifact, ...], *, base: str | None, precision: Precision = "fp32"
 ) -> list[Stage]:
     plugin = make_format(artifact.format)
-    missing = plugin.unavailable()
-    if missing:
-        return [Stage(artifact.chain, artifact, base, precision, None, f"{artifact.format}: {missing}")]
+    # What a format lacks to build may not be what it needs to run, so it is tried and not asked.
     try:
         openings = _openings(plugin, artifact, line[:-1])
-    except PtCoreError as error:
+    except (PtCoreError, ImportError) as error:
         return _closed(plugin, artifact, base, precision, _first_line(error))
     if not openings:
         return _closed(
@@ -120,8 +118,11 @@ def _closed(
     """Return an artifact of which only the logits can be seen."""
     try:
         predictor = plugin.load(artifact, "cpu")
-    except (PtCoreError, RuntimeError, ValueError) as error:
+    except (PtCoreError, RuntimeError, ValueError, OSError) as error:
         return [Stage(artifact.chain, artifact, base, precision, None, _first_line(error))]
+    except ImportError as error:
+        why = f"{artifact.format}: {plugin.unavailable() or _first_line(error)}"
+        return [Stage(artifact.chain, artifact, base, precision, None, why)]
     opening = Opening(artifact.chain, partial(_logits_only, predictor))
     return [Stage(artifact.chain, artifact, base, precision, opening, note)]
 

@@ -12,6 +12,7 @@ from tiny_fixtures import dataset
 from typer.testing import CliRunner
 
 from flows.__main__ import app
+from pt_core.artifacts.artifact import Step
 from pt_core.evaluation.difference import Divergence, LayerDifference, LinkDifference, explain
 
 __all__ = ["dataset"]
@@ -108,3 +109,21 @@ def test_two_folders_are_compared_without_a_run(tmp_path, dataset, monkeypatch):
     assert found.agrees
     assert found.ranked
     assert Path(root.directory).is_dir()
+
+
+def test_a_form_that_cannot_run_here_is_neither_agreement_nor_difference(tmp_path, dataset, monkeypatch):
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path / "home"))
+    root = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset), tmp_path)
+    steps = (Step(name="compiled"),)
+    # Compiled code of which only the description is there.
+    changes = {
+        "format": "compiled",
+        "steps": steps,
+        "parent_digest": root.digest,
+        "directory": str(tmp_path / "x"),
+    }
+    (tmp_path / "x").mkdir()
+    hollow = tiny.reseal(root.model_copy(update=changes), tmp_path)
+    answer = diff(root.directory, hollow.directory)
+    assert answer.exit_code == 2, answer.output
+    assert "torch and compiled cannot be compared" in " ".join(answer.stdout.split())

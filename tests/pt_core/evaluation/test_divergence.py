@@ -156,6 +156,36 @@ def test_a_format_that_cannot_be_opened_says_so_and_its_logits_are_compared(stac
     assert first_layer(find_divergence(stacked, broken, samples)) == ("logits", "torch", "torchscript")
 
 
+def that_cannot_run(artifact: Artifact, chains: Path) -> Artifact:
+    """Return a compiled package without its passport, made of an artifact."""
+    folder = chains / f"hollow-{len(list(chains.iterdir()))}"
+    folder.mkdir()
+    changes = {"format": "compiled", "directory": str(folder), "parent_digest": artifact.digest}
+    steps = (*artifact.steps, Step(name="compiled"))
+    return tiny.reseal(artifact.model_copy(update={**changes, "steps": steps}), chains)
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_what_cannot_run_on_either_side_is_no_agreement(stacked, chains, samples, side):
+    hollow = that_cannot_run(stacked, chains)
+    a, b = (hollow, stacked) if side == "a" else (stacked, hollow)
+    found = find_divergence(a, b, samples)
+    assert (found.agrees, found.first, found.link) == (False, None, None)
+    assert all(link.state == "cannot be compared" and link.num_layers == 0 for link in found.chain)
+    assert found.unknown.startswith(f"{found.a} and {found.b} cannot be compared: ")
+    assert "no passport of compiled code" in found.unknown
+    assert found.sentence == f"whether they part is not known: {found.unknown}"
+
+
+def test_a_form_between_two_that_cannot_run_is_named(stacked, chains, samples):
+    hollow = that_cannot_run(stacked, chains)
+    onnx_of_it = build(stacked, "onnx", chains, samples)
+    changes = {"parent_digest": hollow.digest, "steps": (*hollow.steps, Step(name="onnx"))}
+    found = find_divergence(stacked, tiny.reseal(onnx_of_it.model_copy(update=changes), chains), samples)
+    assert (found.agrees, found.link) == (False, None)
+    assert found.unknown.startswith("torch and compiled cannot be compared")
+
+
 def test_a_conv_with_its_batch_normalisation_fused_in_agrees(dataset, chains, samples):
     root = tiny.root_artifact(tiny.checkpoint(chains, dataset), chains)
     found = find_divergence(root, build(root, "onnx", chains, samples), samples)
