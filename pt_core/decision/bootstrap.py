@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 METRICS = ("precision_macro", "recall_macro", "f1_macro", "balanced_accuracy", "matthews")
 """Fields of the accuracy report that come from counts of targets and predicted classes alone."""
 TAIL = 0.02
-"""Share of resamples left out on each side, as in every other interval of a drop."""
+"""Share of resamples left out on each side."""
 
 _NUM_RESAMPLES = 2000
 _BLOCK = 200

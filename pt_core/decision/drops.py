@@ -13,8 +13,8 @@ from pt_core.evaluation.report import AccuracyReport, EvaluationReport
 def measure_drops(variant: MeasuredVariant, against: MeasuredVariant) -> tuple[PairedDrop, ...]:
     """Return the drop of every metric that can be paired; nothing where either was not evaluated.
 
-    Shares of right samples (accuracy, top-k accuracy, robustness) get Newcombe's interval; precision, recall,
-    F1, balanced accuracy and Matthews a paired bootstrap. Areas under curves get none.
+    Shares of right samples (accuracy, top-k accuracy, robustness) get the wider of Newcombe's and Tango's
+    intervals; precision, recall, F1, balanced accuracy and Matthews a paired bootstrap. Areas under curves get none.
 
     Raises:
         NotComparable: the two were not asked the same.

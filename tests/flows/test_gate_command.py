@@ -51,7 +51,7 @@ def test_the_document_says_what_would_change_and_why(call) -> None:
     assert found["int8-dynamic"]["after"] == "not measured"
     noisy = found["onnx-int8-dynamic"]
     assert noisy["after"] in ("fail", "insufficient")
-    assert noisy["checks"][1]["method"] == "newcombe"
+    assert noisy["checks"][1]["method"] == "newcombe-tango"
     assert all(v["changed"] == (v["before"] != v["after"]) for v in document["variants"])
     assert document["policy"]["preset"] == "balanced"
 

@@ -50,7 +50,7 @@ def a_drop(value, low, high, *, metric=ACCURACY, detectable=0.004):
     return PairedDrop(
         metric=metric,
         against="torch",
-        method="newcombe",
+        method="newcombe-tango",
         num_samples=360,
         pairs=None,
         drop=value,

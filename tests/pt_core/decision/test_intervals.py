@@ -65,11 +65,11 @@ def test_only_a_whole_interval_on_one_side_of_the_limit_decides(pairs, limit, st
 def test_what_cannot_be_told_says_the_drop_its_interval_the_samples_and_what_to_do():
     found = verdict_on(max_drop(0.005), ONE_LOST)
     assert found.reason == (
-        "insufficient: accuracy/accuracy drops by 0.0028 (-0.0102 to 0.0171) on 359 samples (these can tell a drop "
+        "insufficient: accuracy/accuracy drops by 0.0028 (-0.0107 to 0.0176) on 359 samples (these can tell a drop "
         "of 0.0217 or more), and the limit 0.005 lies inside; add test samples or widen the limit"
     )
     (check,) = found.checks
-    assert (check.method, check.decided_by, check.against) == ("newcombe", "interval", "torch")
+    assert (check.method, check.decided_by, check.against) == ("newcombe-tango", "interval", "torch")
 
 
 def test_a_failure_and_a_pass_tell_the_interval():
@@ -77,7 +77,7 @@ def test_a_failure_and_a_pass_tell_the_interval():
         "fail: accuracy/accuracy drops by 0.1448 (0.1"
     )
     assert verdict_on(max_drop(0.02), ONE_LOST).reason == (
-        "pass: 1 of 1 rules hold; accuracy drop 0.0028 (-0.0102 to 0.0171) (at most 0.02)"
+        "pass: 1 of 1 rules hold; accuracy drop 0.0028 (-0.0107 to 0.0176) (at most 0.02)"
     )
 
 
@@ -86,7 +86,7 @@ def test_by_point_the_value_decides_and_the_interval_is_recorded():
     assert found.state == "pass"
     (check,) = found.checks
     assert check.decided_by == "point"
-    assert check.interval == pytest.approx((-0.0102, 0.0171), abs=1e-4)
+    assert check.interval == pytest.approx((-0.0107, 0.0176), abs=1e-4)
 
 
 def test_a_rule_may_say_otherwise_than_its_policy():
@@ -105,7 +105,7 @@ def test_a_floor_has_wilsons_interval():
     assert (
         found.reason
         == (
-            "insufficient: accuracy/accuracy 0.9749 (0.9514 to 0.9872) on 359 samples, and 0.97 lies inside; "
+            "insufficient: accuracy/accuracy 0.9749 (0.9510 to 0.9873) on 359 samples, and 0.97 lies inside; "
             "add test samples or set a lower limit"
         )
         or found.state == "insufficient"
@@ -269,18 +269,26 @@ def test_a_robustness_point_on_few_samples_is_insufficient():
 # the whole
 
 
-TRUTHS = [(0.98, 0.01, 0.02), (0.95, 0.02, 0.06), (0.9, 0.03, 0.031), (0.8, 0.05, 0.15)]
+TRUTHS = [
+    (0.98, 0.01, 0.02),
+    (0.95, 0.02, 0.06),
+    (0.9, 0.03, 0.031),
+    (0.8, 0.05, 0.15),
+    (0.7, 0.02, 0.02),
+    (0.5, 0.02, 0.02),
+    (0.3, 0.02, 0.02),
+]
 
 
-@pytest.mark.parametrize("n", [100, 300, 1000, 3000, 10_000])
+@pytest.mark.parametrize("n", [100, 200, 1000, 3000, 10_000])
 def test_a_variant_that_drops_more_than_allowed_rarely_passes(n):
-    # 8,000 pairs for each number of samples. The limit lies just below the true drop, the worst place; the true
-    # share of passes is at most 2.25 % (400,000 pairs for each truth), so that of 2,000 pairs strays above 2.5.
+    # The limit lies just below the true drop, the worst place. The share of all truths together: that of one truth
+    # is about 2 % (benchmarks/paired_drop.py), and in 1,000 pairs strays above 2.5.
     generator, passed = np.random.default_rng(n), 0
     for accuracy, drop, discordant in TRUTHS:
         lost, won = (discordant + drop) / 2, (discordant - drop) / 2
         shares = [accuracy - lost, lost, won, 1 - accuracy - won]
         rule = max_drop(drop * 0.999)
-        for table in generator.multinomial(n, shares, size=2000):
+        for table in generator.multinomial(n, shares, size=1000):
             passed += verdict_on(rule, counts(*map(int, table))).state == "pass"
-    assert passed / (2000 * len(TRUTHS)) < 0.025
+    assert passed / (1000 * len(TRUTHS)) < 0.025
