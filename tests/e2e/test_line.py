@@ -104,7 +104,9 @@ def test_a_second_run_takes_everything_but_timings_from_the_cache(first: Any, wo
     states = workplace.task_states(second.document["prefect_flow_run_id"])
     assert set(CACHED) <= set(states)
     for name, state in states.items():
-        is_stage = name.startswith(("prepare", "train", "verify", "convert", "quantize", "craft", "evaluate"))
+        is_stage = name.startswith(
+            ("prepare", "train", "verify", "convert", "quantize", "craft", "evaluate", "transfer")
+        )
         assert state == ("Cached" if is_stage else "Completed"), name
     assert second.document["checkpoint"] == first.document["checkpoint"]
     planned = workplace.call("plan", "--json").document
