@@ -29,7 +29,7 @@ _MAX_FAILURES = 50
 _BAD_INPUT = 2
 
 _SCRIPT = '''#!{python}
-"""Run the failed step of this folder alone. See: {command} --help"""
+"""Run the failed step of this folder alone; --help says how."""
 
 import os
 import sys
@@ -42,7 +42,7 @@ for name, value in {environment!r}.items():
 try:
     from pt_core.building.reproduce import main
 except ModuleNotFoundError:
-    sys.exit("pt_core is not installed for this interpreter; run: {command}")
+    sys.exit({said!r})
 
 if __name__ == "__main__":
     sys.exit(main(Path(__file__).resolve().parent, sys.argv[1:]))
@@ -145,7 +145,9 @@ def _keep(folder: Path, failure: Failure, request: Record, output: str) -> str:
             (fresh / "error.json").write_text(failure.to_json())
             (fresh / "output.log").write_text(output)
             script = _SCRIPT.format(
-                python=sys.executable, command=command, environment=_environment(failure.num_threads)
+                python=sys.executable,
+                said=f"pt_core is not installed for this interpreter; run: {command}",
+                environment=_environment(failure.num_threads),
             )
             (fresh / "reproduce.py").write_text(script)
             (fresh / "reproduce.py").chmod(0o755)

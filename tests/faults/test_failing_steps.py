@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -133,7 +134,8 @@ def test_a_failing_step_is_recorded_and_can_be_run_alone(source, tmp_path, way, 
     with pytest.raises(StepFailed, match=said) as caught:
         build(source, tmp_path, way=way)
     folder = the_failure(tmp_path)
-    assert caught.value.message.endswith(f"to run it alone: {sys.executable} {folder / 'reproduce.py'}")
+    command = caught.value.message.rpartition("; to run it alone: ")[2]
+    assert shlex.split(command) == [sys.executable, str(folder / "reproduce.py")]
     assert f"about to {way}" in (folder / "output.log").read_text()
     assert ends in "\n".join(str(caught.value).splitlines()[-10:])
     kept = json.loads((folder / "error.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -92,18 +93,19 @@ def test_the_name_of_a_step_never_leaves_the_folder(tmp_path):
     assert folder.name.startswith("..-..-escape-")
 
 
-def test_any_isolated_function_can_be_run_alone_and_the_script_explains_itself(tmp_path):
+@pytest.mark.parametrize("store", ["store", """Bob's "x" y\\"""])
+def test_any_isolated_function_can_be_run_alone_and_the_script_explains_itself(tmp_path, store):
     with pytest.raises(PtCoreError) as caught:
         run_recorded(
             "pt_core.inference.verify:verify",
             VerifyRequest(directory=str(tmp_path / "nothing")),
             name="verify",
             reply=Failure,
-            store=tmp_path,
+            store=tmp_path / store,
             limits=LIMITS,
             num_threads=1,
         )
-    command = caught.value.message.rpartition("to run it alone: ")[2].split()
+    command = shlex.split(caught.value.message.rpartition("to run it alone: ")[2])
     run = {"capture_output": True, "text": True, "timeout": 60, "cwd": "/", "check": False}
     shown = subprocess.run([*command, "--help"], **run)
     assert shown.returncode == 0
