@@ -60,9 +60,9 @@ class Int8Qat(Record):
             raise DataError(
                 f"{self.name}: needs training and calibration samples, expected at least one of each"
             )
-        from pt_core.artifacts.checkpoint_files import load_network
         from pt_core.devices import resolve_precision
         from pt_core.formats.capture import capture, example_inputs
+        from pt_core.formats.torch_ import load_module
         from pt_core.quantizers.pt2e import (
             describe_int8,
             make_int8,
@@ -72,7 +72,8 @@ class Int8Qat(Record):
         )
         from pt_core.quantizers.qat_training import fine_tune, settle_epsilons
 
-        network = load_network(source, source.spec).train()
+        # As its structure says it is, which may have normalisations folded, and able to learn again.
+        network = load_module(source).requires_grad_(requires_grad=True).train()
         settle_epsilons(network)
         program = capture(network, example_inputs(source), axes=source.spec.dynamic_axes)
         prepared = prepare_training(program, reduce_range=self.reduce_range)

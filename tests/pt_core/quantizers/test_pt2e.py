@@ -17,9 +17,10 @@ from pt_core.data.dataset import Samples, load_split
 from pt_core.errors import AccuracyNotReached, DataError, NothingQuantized, StepFailed
 from pt_core.formats.capture import capture
 from pt_core.formats.exported import ExportedFormat, load_program
+from pt_core.formats.fused import Fused
 from pt_core.formats.onnx_ import OnnxFormat
 from pt_core.formats.torch_ import TorchFormat, load_module
-from pt_core.quantizers.accuracy_aware import noise_to_signal
+from pt_core.quantizers.accuracy_aware import accuracy, noise_to_signal
 from pt_core.quantizers.ort_static import OnnxInt8Static
 from pt_core.quantizers.pt2e import (
     describe_int8,
@@ -241,6 +242,17 @@ def test_equal_seeds_train_equal_programs(made, dataset, tmp_path, data):
         logits.append(ExportedFormat().load(artifact, "cpu").logits(data.calibration.x))
     np.testing.assert_array_equal(logits[0], logits[1])
     assert not np.array_equal(logits[0], logits[2])
+
+
+def test_a_folded_network_is_trained_on_as_well(root, made, data):
+    folded = made(Fused(), root)
+    before = ExportedFormat().load(made(Int8Static(), folded, data), "cpu").logits(data.calibration.x)
+    trained = made(Int8Qat(epochs=1, precision="fp32"), folded, data)
+    assert trained.quantization.quantized_layers == LAYERS
+    observed = ExportedFormat().load(trained, "cpu").logits(data.calibration.x)
+    # It did learn: plain rounding of the same weights gives other logits.
+    assert noise_to_signal(observed, before) > 1e-4
+    assert accuracy(observed, data.calibration.y) >= accuracy(before, data.calibration.y) - 0.1
 
 
 def test_an_int8_graph_that_is_not_what_was_trained_is_refused():
