@@ -49,6 +49,14 @@ def flat_metrics(variant: MeasuredVariant) -> dict[str, float]:
     return metrics(variant.artifact, variant.evaluation, variant.efficiency)
 
 
+def undefined_metrics(variant: MeasuredVariant) -> dict[str, str]:
+    """Return why metrics that were asked for have no value, by flat name."""
+    evaluation = variant.evaluation
+    if evaluation is None:
+        return {}
+    return {one.metric: one.reason for one in (*evaluation.accuracy.undefined, *evaluation.undefined)}
+
+
 def _verdict(
     variant: MeasuredVariant,
     reference: MeasuredVariant,
@@ -73,6 +81,7 @@ def _verdict(
         intervals=_intervals(variant),
         num_samples=evaluation.accuracy.num_samples if evaluation else None,
         counts=sample_counts(evaluation) if evaluation else {},
+        undefined=undefined_metrics(variant),
         config=config,
     )
 

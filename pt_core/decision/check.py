@@ -53,7 +53,8 @@ def apply_rule(rule: GateRule, evidence: Evidence) -> tuple[Judged, ...]:
         return (Judged(unmeasured(rule, state="not applicable"), "there is no champion"),)
     if "*" not in rule.metric:
         return (_apply(rule, evidence),)
-    names = sorted(n for n in {*evidence.metrics, *evidence.reference.metrics} if fnmatchcase(n, rule.metric))
+    known = {*evidence.metrics, *evidence.reference.metrics, *evidence.undefined}
+    names = sorted(name for name in known if fnmatchcase(name, rule.metric))
     if not names:
         clause = f"no {rule.metric} is measured"
         return (Judged(unmeasured(rule, state="not applicable"), clause),)
@@ -76,6 +77,8 @@ def _apply(rule: GateRule, evidence: Evidence) -> Judged:
     kind, limit = limit_of(rule)
     other = evidence.baseline(rule)
     assert other is not None
+    if rule.metric in evidence.undefined:
+        return _undefined(rule, evidence.undefined[rule.metric])
     found = observe(rule, kind, evidence, other)
     if found.problem:
         return Judged(unmeasured(rule), found.problem)
@@ -94,6 +97,12 @@ def _apply(rule: GateRule, evidence: Evidence) -> Judged:
         state=state,
     )
     return Judged(check, clause)
+
+
+def _undefined(rule: GateRule, reason: str) -> Judged:
+    # Of a slice nothing but too few samples leaves a metric without a value.
+    state: CheckState = "insufficient" if rule.metric.startswith("slices/") else "not measured"
+    return Judged(unmeasured(rule, state=state), f"{rule.metric} is undefined: {reason}")
 
 
 def _too_few(metric: str, evidence: Evidence) -> tuple[State, str] | None:

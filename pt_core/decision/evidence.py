@@ -53,6 +53,8 @@ class Evidence(NamedTuple):
     """How many of them are enough."""
     confidence: Confidence
     """What decides where a rule does not say."""
+    undefined: Mapping[str, str] = {}
+    """Why metrics of the variant that were asked for have no value, by flat name."""
 
     def baseline(self, rule: GateRule) -> Baseline | None:
         """Return what a rule compares with."""

@@ -25,6 +25,7 @@ def judge(
     intervals: Mapping[str, Range],
     num_samples: int | None,
     counts: Mapping[str, int] | None = None,
+    undefined: Mapping[str, str] | None = None,
     config: GateConfig,
 ) -> Verdict:
     """Return the verdict on one variant.
@@ -33,8 +34,9 @@ def judge(
 
     - "not applicable": it compares with the champion and there is none, or its name has a star and no such
       metric was measured; it takes no part in the verdict, which names it;
-    - "not measured": the metric (for ``max_drop`` and ``max_ratio`` the other's too) is missing or not finite,
-      or it comes with an interval that is not finite or does not hold it;
+    - "insufficient": the metric is undefined because its slice has too few samples;
+    - "not measured": the metric (for ``max_drop`` and ``max_ratio`` the other's too) is undefined, missing or not
+      finite, or it comes with an interval that is not finite or does not hold it;
     - "insufficient": a metric of samples rests on fewer than ``min_samples``, or on nobody knows how many;
     - "insufficient": the interval decides, and the limit lies inside it, so that the measurement cannot tell;
       or a metric that always comes with an interval has none;
@@ -56,6 +58,7 @@ def judge(
         intervals: 95 % intervals of the variant's metrics, where measured.
         num_samples: samples behind accuracy and robustness.
         counts: samples behind single metrics that rest on other numbers of them.
+        undefined: why metrics that were asked for have no value, by flat name; a star stands for them too.
         config: the rules.
     """
     if artifact_digest is None:
@@ -69,6 +72,7 @@ def judge(
         num_samples=num_samples,
         min_samples=config.min_samples,
         confidence=config.confidence,
+        undefined=undefined or {},
     )
     judged = [item for rule in config.rules for item in apply_rule(rule, evidence)]
     state = _worst(judged)

@@ -7,12 +7,17 @@ from pydantic import ValidationError
 
 from pt_core.decision.assemble import judge_variant
 from pt_core.decision.config import GateConfig, GateRule
+from pt_core.evaluation.report import Undefined
 from pt_core.evaluation.scores import CustomScore, SliceScores, ThresholdScores
 
 SLICES = (
     SliceScores(slice="age", value="young", num_samples=900, accuracy=0.99, recall_macro=0.98),
     SliceScores(slice="age", value="old", num_samples=300, accuracy=0.7, recall_macro=0.6),
     SliceScores(slice="age", value="unknown", num_samples=3, accuracy=None, recall_macro=None),
+)
+TOO_SMALL = tuple(
+    Undefined(metric=f"slices/age=unknown/{name}", reason="3 samples, expected at least 30")
+    for name in ("accuracy", "recall_macro")
 )
 AT = ThresholdScores(
     threshold=0.3, true_positives=480, false_positives=0, false_negatives=20, true_negatives=0
@@ -26,6 +31,7 @@ def judged(measured):
         evaluation = variant.evaluation.model_copy(
             update={
                 "slices": SLICES,
+                "undefined": (*TOO_SMALL, Undefined(metric="custom/no", reason="own:no raised OSError")),
                 "custom": (
                     CustomScore(function="own:cost", value=0.2),
                     CustomScore(function="own:no", value=None),
@@ -44,15 +50,27 @@ def test_a_limit_on_slices_holds_for_each_of_them(judged):
     verdict = judged({"metric": "slices/*/accuracy", "at_least": 0.9})
     assert [(check.metric, check.state) for check in verdict.checks] == [
         ("slices/age=old/accuracy", "fail"),
+        ("slices/age=unknown/accuracy", "insufficient"),
         ("slices/age=young/accuracy", "pass"),
     ]
     assert verdict.checks[0].interval[0] < 0.7 < verdict.checks[0].interval[1]
 
 
+def test_a_slice_that_is_too_small_keeps_a_star_from_passing_and_says_why(judged):
+    verdict = judged({"metric": "slices/*/accuracy", "at_least": 0.1})
+    assert verdict.state == "insufficient"
+    assert "slices/age=unknown/accuracy is undefined: 3 samples, expected at least 30" in verdict.reason
+
+
+def test_of_what_has_no_value_the_verdict_says_why(judged):
+    reason = judged({"metric": "custom/no", "at_most": 9}).reason
+    assert reason == "not measured: custom/no is undefined: own:no raised OSError"
+
+
 @pytest.mark.parametrize(
     ("rule", "state"),
     [
-        ({"metric": "slices/age=unknown/accuracy", "at_least": 0.1}, "not measured"),
+        ({"metric": "slices/age=unknown/accuracy", "at_least": 0.1}, "insufficient"),
         ({"metric": "slices/age=old/recall_macro", "at_least": 0.5}, "pass"),
         ({"metric": "custom/cost", "at_most": 0.25}, "pass"),
         ({"metric": "custom/cost", "at_least": 0.25}, "fail"),
