@@ -56,8 +56,8 @@ def apply_rule(rule: GateRule, evidence: Evidence) -> tuple[Judged, ...]:
     known = {*evidence.metrics, *evidence.reference.metrics, *evidence.undefined}
     names = sorted(name for name in known if fnmatchcase(name, rule.metric))
     if not names:
-        clause = f"no {rule.metric} is measured"
-        return (Judged(unmeasured(rule, state="not applicable"), clause),)
+        state: CheckState = "not applicable" if rule in evidence.optional else "not measured"
+        return (Judged(unmeasured(rule, state=state), f"no {rule.metric} is measured"),)
     return tuple(_apply(rule.model_copy(update={"metric": name}), evidence) for name in names)
 
 

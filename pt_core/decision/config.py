@@ -127,3 +127,9 @@ class GateConfig(Record):
         name = given.get("preset") or (None if "rules" in given else DEFAULT)
         # A name that is none of a preset is refused as any other value is.
         return {**PRESETS.get(name, {}), **given, "preset": name} if isinstance(name, str) else given
+
+    def is_of_preset(self, rule: GateRule) -> bool:
+        """Return whether a rule is one that the named preset gives, word for word."""
+        given = PRESETS[self.preset]["rules"] if self.preset else ()
+        assert isinstance(given, tuple)
+        return rule in [GateRule.model_validate(one) for one in given]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pt_core.decision.config import Confidence, GateRule
@@ -53,6 +53,8 @@ class Evidence(NamedTuple):
     """How many of them are enough."""
     confidence: Confidence
     """What decides where a rule does not say."""
+    optional: Sequence[GateRule] = ()
+    """Rules of a preset: with a star they ask for nothing that was not measured."""
     undefined: Mapping[str, str] = {}
     """Why metrics of the variant that were asked for have no value, by flat name."""
 

@@ -32,11 +32,11 @@ def judge(
 
     The state of a check is the first of these that holds:
 
-    - "not applicable": it compares with the champion and there is none, or its name has a star and no such
-      metric was measured; it takes no part in the verdict, which names it;
+    - "not applicable": it compares with the champion and there is none, or it is a preset's, its name has a star
+      and no such metric was measured; it takes no part in the verdict, which names it;
     - "insufficient": the metric is undefined because its slice has too few samples;
     - "not measured": the metric (for ``max_drop`` and ``max_ratio`` the other's too) is undefined, missing or not
-      finite, or it comes with an interval that is not finite or does not hold it;
+      finite, any other star stands for nothing, or it comes with an interval that is not finite or does not hold it;
     - "insufficient": a metric of samples rests on fewer than ``min_samples``, or on nobody knows how many;
     - "insufficient": the interval decides, and the limit lies inside it, so that the measurement cannot tell;
       or a metric that always comes with an interval has none;
@@ -72,6 +72,7 @@ def judge(
         num_samples=num_samples,
         min_samples=config.min_samples,
         confidence=config.confidence,
+        optional=[rule for rule in config.rules if config.is_of_preset(rule)],
         undefined=undefined or {},
     )
     judged = [item for rule in config.rules for item in apply_rule(rule, evidence)]

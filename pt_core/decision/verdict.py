@@ -33,7 +33,8 @@ class Check(Record):
     decided_by: Literal["interval", "point"] = "point"
     """Whether the interval decided, or the observed value alone."""
     state: CheckState
-    """Whether the limit is kept; not applicable is a rule whose champion or metrics there are none of."""
+    """Whether the limit is kept; not applicable is a rule whose champion there is none of, or a preset's
+    with a star whose metrics there are none of."""
 
 
 class Verdict(Record):

@@ -247,9 +247,33 @@ def test_a_metric_that_only_the_reference_has_is_not_measured_under_a_star():
     assert [check.state for check in found.checks] == ["not measured"]
 
 
-def test_a_star_for_nothing_does_not_apply():
+def test_a_star_for_nothing_is_not_measured():
     found = many({ACCURACY: 0.9}, GateRule(metric="robustness/*", max_drop=0.1))
-    assert found.reason == "not measured: 1 not applicable: no robustness/* is measured"
+    assert [check.state for check in found.checks] == ["not measured"]
+    assert found.reason == "not measured: no robustness/* is measured"
+
+
+def test_a_star_for_nothing_that_comes_from_the_named_preset_does_not_apply():
+    starred = [rule for rule in GateConfig(preset="strict").rules if "*" in rule.metric]
+    own = starred[0].model_copy(update={"max_drop": 0.2})
+
+    def state(rule, preset):
+        config = GateConfig(preset=preset, rules=(rule,))
+        found = judge(
+            variant="onnx",
+            artifact_digest="d",
+            metrics={},
+            reference=Baseline("torch", {}),
+            intervals={},
+            num_samples=359,
+            config=GateConfig.from_json(config.to_json()),
+        )
+        return found.checks[0].state
+
+    assert [state(rule, "strict") for rule in starred] == ["not applicable"] * len(starred)
+    assert state(starred[0], "balanced") == "not measured"
+    assert state(starred[0], None) == "not measured"
+    assert state(own, "strict") == "not measured"
 
 
 def test_a_slice_rests_on_its_own_samples():
