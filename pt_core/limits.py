@@ -56,15 +56,17 @@ def session_memory_bytes(leader: int, known: dict[int, bool]) -> int | None:
         del known[gone]
     for new in pids - known.keys():
         known[new] = _session_of(new) == leader
-    return sum(
-        _read_fields(pid, "status", ("RssAnon", "RssShmem")) for pid, inside in known.items() if inside
-    )
+    return sum(_resident_bytes(pid) for pid, inside in known.items() if inside)
 
 
 def exact_session_memory_bytes(known: dict[int, bool]) -> int:
-    """Return the memory of the processes in ``known`` with shared pages counted once."""
+    """Return the memory of the processes in ``known`` with shared pages counted once.
+
+    Of a process whose shares the kernel does not tell, as one before 5.5 or of another user, all pages count.
+    """
     members = [pid for pid, inside in known.items() if inside]
-    return sum(_read_fields(pid, "smaps_rollup", ("Pss_Anon", "Pss_Shmem")) for pid in members)
+    shares = {pid: _read_fields(pid, "smaps_rollup", ("Pss_Anon", "Pss_Shmem")) for pid in members}
+    return sum(_resident_bytes(pid) if share is None else share for pid, share in shares.items())
 
 
 def gibibytes(num_bytes: int) -> str:
@@ -81,14 +83,21 @@ def _session_of(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[3])
 
 
-def _read_fields(pid: int, file: str, names: Iterable[str]) -> int:
-    """Return the sum of some fields in kB as bytes; nothing for a process that is gone."""
+def _resident_bytes(pid: int) -> int:
+    # A process that is gone takes nothing.
+    return _read_fields(pid, "status", ("RssAnon", "RssShmem")) or 0
+
+
+def _read_fields(pid: int, file: str, names: Iterable[str]) -> int | None:
+    """Return the sum of some fields in kB as bytes; ``None`` where the file or one of them is not there."""
     try:
         lines = _PROC.joinpath(str(pid), file).read_text().splitlines()
     except OSError:
-        return 0
+        return None
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    return sum(int(fields[name].split()[0]) * 1024 for name in names if name in fields)
+    if any(name not in fields for name in names):
+        return None
+    return sum(int(fields[name].split()[0]) * 1024 for name in names)
 
 
 def _group_limits() -> list[int]:

@@ -65,6 +65,22 @@ def test_pages_of_a_mapped_file_do_not_count(tmp_path: Path) -> None:
     assert 0 < taken < 32 * MIB
 
 
+@pytest.mark.parametrize(
+    "rollup",
+    [None, "00-ff ---p 0 00:00 0 [rollup]\nRss: 9 kB\nPss: 9 kB\n"],
+    ids=["unreadable", "old kernel"],
+)
+def test_where_the_kernel_tells_no_shares_all_pages_count(tmp_path, monkeypatch, rollup) -> None:
+    for pid in ("7", "8"):
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "status").write_text("RssAnon:\t 100 kB\nRssFile:\t 5 kB\nRssShmem:\t 20 kB\n")
+    (tmp_path / "8" / "smaps_rollup").write_text("Rss: 99 kB\nPss_Anon: 50 kB\nPss_Shmem: 10 kB\n")
+    if rollup:
+        (tmp_path / "7" / "smaps_rollup").write_text(rollup)
+    monkeypatch.setattr(limits, "_PROC", tmp_path)
+    assert exact_session_memory_bytes({7: True, 8: True, 9: True}) == (120 + 60) * 1024
+
+
 def test_processes_that_ended_are_forgotten() -> None:
     known = {2**22 + 1: True}
     session_memory_bytes(os.getpid(), known)
