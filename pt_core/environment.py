@@ -22,6 +22,7 @@ LIBRARIES = (
     "onnxscript",
     "openvino",
     "nncf",
+    "torchao",
     "tensorrt",
     "tensorrt-rtx",
     "numpy",

@@ -32,6 +32,7 @@ def test_the_description_is_what_the_system_says() -> None:
     assert found.num_cpus == len(os.sched_getaffinity(0))
     versions = {library.name: library.version for library in found.libraries}
     assert versions["torch"] == importlib.metadata.version("torch")
+    assert versions["torchao"] == importlib.metadata.version("torchao")
     assert Environment.from_json(found.to_json()) == found
 
 
