@@ -181,3 +181,19 @@ def test_checked_artifacts_carry_their_own_golden_outputs(root_of, run, tmp_path
     root = root_of("Convolutional")
     run(root, root, "torchscript")
     assert (tmp_path / "staged" / GOLDEN).exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning")
+def test_int8_that_is_measured_against_int8_is_held_to_it_closely(root_of, tmp_path, dataset):
+    # As a rebuilt engine is: its source is all there is to compare it with.
+    made = tiny.apply(make_step(Step(name="torchscript")), root_of("Stacked"), tmp_path)
+    source = tiny.reseal(made.model_copy(update={"precision": "int8"}), tmp_path)
+    (tmp_path / "scaled").mkdir()
+    for path in Path(source.directory).iterdir():
+        (tmp_path / "scaled" / path.name).write_bytes(path.read_bytes())
+    changes = {"directory": str(tmp_path / "scaled"), "steps": (Step(name="torchscript"),)}
+    staged = tiny.scaled(source.model_copy(update=changes), 1.2)
+    with pytest.raises(
+        ParityError, match=r"torchscript against its source torchscript: .*expected at most 0\.05"
+    ):
+        check(CheckRequest(staged=staged, source=source, reference=source, dataset=dataset))
