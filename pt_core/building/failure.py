@@ -154,10 +154,10 @@ def _keep(folder: Path, failure: Failure, request: Record, output: str) -> str:
             if folder.exists():
                 folder.rename(old)
             fresh.rename(folder)
-        _forget_oldest(folder.parent)
     except OSError as error:
         logger.warning("%s: the failure cannot be kept: %s", folder, error)
         return f"what it takes to run it alone cannot be kept: {error}"
+    _forget_oldest(folder.parent)
     return f"to run it alone: {command}"
 
 
@@ -167,6 +167,11 @@ def _environment(num_threads: int | None) -> dict[str, str]:
 
 
 def _forget_oldest(failures: Path) -> None:
-    folders = [path for path in failures.iterdir() if not path.name.startswith(".")]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-_MAX_FAILURES]:
+    ages: dict[Path, float] = {}
+    for path in failures.iterdir():
+        # A step beside this one may succeed meanwhile, and takes its own away.
+        with contextlib.suppress(FileNotFoundError):
+            ages[path] = path.stat().st_mtime
+    folders = [path for path in ages if not path.name.startswith(".")]
+    for folder in sorted(folders, key=lambda path: ages[path])[:-_MAX_FAILURES]:
         shutil.rmtree(folder, ignore_errors=True)

@@ -86,6 +86,14 @@ def test_only_the_newest_failures_are_kept(tmp_path, monkeypatch):
     assert sorted(kept) == ["/2", "/3", "/4"]
 
 
+def test_a_failure_that_goes_away_while_the_oldest_are_forgotten_is_no_trouble(tmp_path):
+    (tmp_path / FAILURES).mkdir()
+    # A link to nothing has a name and no age, as a folder that another step takes away meanwhile.
+    (tmp_path / FAILURES / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ParityError, match="differs; to run it alone: "):
+        fail(tmp_path, ParityError("differs"))
+
+
 def test_the_name_of_a_step_never_leaves_the_folder(tmp_path):
     with pytest.raises(PtCoreError):
         fail(tmp_path / "store", StepFailed("m"), name="../../escape")
