@@ -58,7 +58,9 @@ def apply_rule(rule: GateRule, evidence: Evidence) -> tuple[Judged, ...]:
     if not names:
         state: CheckState = "not applicable" if rule in evidence.optional else "not measured"
         return (Judged(unmeasured(rule, state=state), f"no {rule.metric} is measured"),)
-    return tuple(_apply(rule.model_copy(update={"metric": name}), evidence) for name in names)
+    # Checked again, for what a star stands for was not known when the rule was.
+    given = rule.model_dump()
+    return tuple(_apply(GateRule.model_validate({**given, "metric": name}), evidence) for name in names)
 
 
 def unmeasured(rule: GateRule, *, state: CheckState = "not measured") -> Check:

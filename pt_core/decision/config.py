@@ -80,6 +80,11 @@ class GateRule(Record):
     @model_validator(mode="after")
     def _a_star_stands_for_metrics_of_one_kind(self) -> Self:
         section, _, name = self.metric.rpartition("/")
+        if "*" in self.metric.partition("/")[0]:
+            raise ValueError(
+                f"{self.metric}: a star there would stand for sections of different kinds; name the section, as in "
+                "slices/*/accuracy or robustness/fgsm_*"
+            )
         if "*" in name and section != "robustness":
             raise ValueError(
                 f"{self.metric}: a star there would mix metrics that are better high with others that are better "

@@ -79,6 +79,9 @@ def test_a_policy_survives_being_written_down():
         ({"metric": ACCURACY, "max_ratio": 1.1}, "max_ratio on accuracy/accuracy: .*use max_drop"),
         ({"metric": "accuracy/*", "at_least": 0.9}, "a star there would mix"),
         ({"metric": "efficiency/*", "at_most": 0.9}, "a star there would mix"),
+        ({"metric": "*/accuracy", "at_least": 0.9}, "name the section"),
+        ({"metric": "r*/fgsm_0.1", "at_least": 0.9}, "name the section"),
+        ({"metric": "*", "at_least": 0.9}, "name the section"),
         ({"metric": "slices/age=old/ece", "max_drop": 0.9}, "use at_most or max_ratio"),
     ],
 )
@@ -95,6 +98,9 @@ def test_a_rule_that_cannot_mean_anything_is_refused(rule, message):
         {"metric": "robustness/*", "max_drop": 0.1},
         {"metric": "efficiency/size_bytes", "max_ratio": 0.5, "against": "champion"},
         {"metric": "accuracy/ece", "max_ratio": 1.5},
+        {"metric": "quantization/weight_share", "at_least": 0.5},
+        {"metric": "slices/*/num_samples", "at_least": 30},
+        {"metric": "efficiency/throughput_samples_per_s", "at_least": 30},
     ],
 )
 def test_rules_on_slices_points_and_ratios_are_taken(rule):
