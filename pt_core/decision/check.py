@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from pt_core.decision.config import GateRule
 from pt_core.decision.evidence import (
+    COUNTED_SECTIONS,
     SAMPLED_SECTIONS,
     Baseline,
     Estimate,
@@ -109,7 +110,7 @@ def _undefined(rule: GateRule, reason: str) -> Judged:
 
 def _too_few(metric: str, evidence: Evidence) -> tuple[State, str] | None:
     found = evidence.samples(metric)
-    if not metric.startswith(SAMPLED_SECTIONS) or (found is not None and found >= evidence.min_samples):
+    if not metric.startswith(COUNTED_SECTIONS) or (found is not None and found >= evidence.min_samples):
         return None
     counted = "an unknown number of samples" if found is None else f"{found} samples"
     return "insufficient", f"{metric} rests on {counted}, expected at least {evidence.min_samples}"

@@ -116,7 +116,7 @@ class GateConfig(Record):
     confidence: Confidence = "interval"
     """interval: a rule holds only if the whole interval keeps the limit; point: the value alone decides."""
     min_samples: int = Field(default=100, ge=1)
-    """With fewer samples than this, rules on accuracy, robustness and slices are "insufficient"."""
+    """With fewer samples than this, rules on accuracy, robustness, slices and your own metrics are "insufficient"."""
     rules: tuple[GateRule, ...] = Field(default=(), min_length=1)
     """All must hold; at least one, since with none nothing would be checked. Left out, they are the preset's."""
     selection: SelectionConfig = SelectionConfig()

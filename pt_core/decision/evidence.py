@@ -13,7 +13,9 @@ from pt_core.decision.verdict import Method, RuleName
 Range = tuple[float, float]
 
 SAMPLED_SECTIONS = ("accuracy/", "robustness/", "slices/")
-"""Metrics of these rest on test samples."""
+"""Metrics of these rest on test samples, and have an interval where one is known."""
+COUNTED_SECTIONS = (*SAMPLED_SECTIONS, "custom/")
+"""Metrics of these say nothing on a handful of samples."""
 
 _SHARES = ("accuracy", "top_k_accuracy")
 _WITHOUT_DROP_INTERVAL = ("roc_auc_macro", "average_precision_macro")
@@ -119,7 +121,7 @@ def _drop(metric: str, evidence: Evidence, other: Baseline) -> Estimate:
 
 def _ratio(metric: str, evidence: Evidence, other: Baseline) -> Estimate:
     value, theirs = finite(evidence.metrics.get(metric)), finite(other.metrics.get(metric))
-    if value is None or not theirs:
+    if value is None or theirs is None or min(value, theirs) <= 0:
         return Estimate(None)
     ours, ends = evidence.intervals.get(metric), other.intervals.get(metric)
     # Dividing the ends is wider than the truth, never narrower.
@@ -135,6 +137,9 @@ def _method(metric: str, interval: Range | None) -> Method | None:
 
 def _problem(metric: str, kind: RuleName, found: Estimate, evidence: Evidence, other: Baseline) -> str:
     if found.value is None:
+        values = (finite(evidence.metrics.get(metric)), finite(other.metrics.get(metric)))
+        if kind == "max_ratio" and None not in values:
+            return f"{metric} has no ratio: {values[0]:g} and {values[1]:g}, expected two values above 0"
         is_there = finite(evidence.metrics.get(metric)) is not None
         compares = kind in ("max_drop", "max_ratio")
         whose = f" of {_role(evidence, other)}" if is_there and compares else ""

@@ -209,6 +209,15 @@ def test_a_size_has_no_interval_and_fails_above_its_share():
     assert ratio_verdict(500, 0, 0.5, metric="efficiency/size_bytes").state == "not measured"
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(-0.5, 1.0), (-0.5, -1.0), (0.0, 1.0), (1.0, 0.0), (0.5, -1.0)])
+def test_a_ratio_of_values_that_are_not_above_zero_is_none(ours, theirs):
+    found = ratio_verdict(ours, theirs, 2.0, metric="custom/gain")
+    assert found.state == "not measured"
+    assert found.reason.endswith(
+        f"custom/gain has no ratio: {ours:g} and {theirs:g}, expected two values above 0"
+    )
+
+
 # names
 
 
@@ -283,6 +292,13 @@ def test_a_slice_rests_on_its_own_samples():
     assert many({metric: 0.7}, rule, counts={metric: 150}).state == "fail"
     assert many({metric: 0.9}, rule, counts={metric: 50}).state == "insufficient"
     assert many({metric: 0.9}, rule).state == "insufficient"
+
+
+def test_an_own_metric_on_few_samples_is_insufficient_and_on_enough_decided_by_its_value():
+    rule = GateRule(metric="custom/cost", at_most=0.5)
+    assert many({"custom/cost": 0.1}, rule, num_samples=20).state == "insufficient"
+    found = many({"custom/cost": 0.1}, rule)
+    assert (found.state, found.checks[0].interval) == ("pass", None)
 
 
 def test_a_robustness_point_on_few_samples_is_insufficient():
