@@ -22,9 +22,14 @@ def located(error: ParityError, request: StepRequest, staged: Artifact, run: Run
         found = run("pt_core.evaluation.divergence:diverge", asked, reply=Divergence)
     except PtCoreError as problem:
         unknown = f"where they part could not be found: {problem.message}"
-        return ParityError(error.message, details=[*error.details, unknown])
-    told = ParityError(error.message, details=[found.sentence, *_worst(found), *error.details])
-    told.evidence = found.to_json()
+        return _told(error, [*error.details, unknown], error.evidence)
+    return _told(error, [found.sentence, *_worst(found), *error.details], found.to_json())
+
+
+def _told(error: ParityError, details: list[str], evidence: str | None) -> ParityError:
+    told = ParityError(error.message, details=details)
+    told.evidence = evidence
+    told.output = error.output
     return told
 
 

@@ -33,6 +33,7 @@ class Branching(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(64, 10)
+        print("a network that branches", flush=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(1)

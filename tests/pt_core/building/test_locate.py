@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from pt_core.artifacts.artifact import Step
+from pt_core.building.failure import FAILURES
 from pt_core.building.locate import divergence_of
 from pt_core.errors import ParityError, error_from_dict
 from pt_core.isolation import CODE_PATH_VARIABLE
@@ -21,6 +22,8 @@ def test_a_branch_on_the_batch_is_found_at_the_batch_where_it_shows(tmp_path, da
     builder = tiny.Builder(tiny.checkpoint(store, dataset, target="tiny:Branching"), dataset, store)
     with pytest.raises(ParityError) as raised:
         builder.step(builder.chain(), Step(name="torchscript"))
+    (log,) = store.glob(f"{FAILURES}/*/output.log")
+    assert "a network that branches" in log.read_text()
     error = error_from_dict(json.loads(json.dumps(raised.value.to_dict())))
     found = divergence_of(error.with_message("as a later step tells it"))
     assert found is not None
