@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from pt_core.artifacts.artifact import LayerDamage, QuantizationTry
 from pt_core.errors import AccuracyNotReached
 from pt_core.isolation import report_progress
+from pt_core.record import Record
 
 Candidate = TypeVar("Candidate")
 Kept = tuple[str, ...]
 """Names of the layers that stay in floating point, the most damaging first."""
 
+_MAX_NAMES = 5
+"""How many of the layers kept a line of a message names."""
 _TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -29,6 +32,15 @@ class Found(NamedTuple, Generic[Candidate]):
     """Every network that was tried, in order."""
     damage: tuple[LayerDamage, ...]
     """The layers by damage, the worst first; empty where the first try was good enough."""
+
+
+class Search(Record):
+    """What a search that found nothing had tried, as an error keeps it."""
+
+    tries: tuple[QuantizationTry, ...]
+    """Every network that was tried, in order."""
+    damage: tuple[LayerDamage, ...]
+    """The layers by damage, the worst first."""
 
 
 def search(
@@ -82,7 +94,7 @@ def search(
             damage = rank()
         count = _next_count(too_few, enough, num_layers=len(damage))
     if best is None:
-        raise _not_reached(scheme, tries, max_accuracy_drop, max_tries, num_layers=len(damage))
+        raise _not_reached(scheme, tries, max_accuracy_drop, max_tries, damage=damage)
     return Found(best, tuple(tries), damage)
 
 
@@ -139,7 +151,12 @@ def _make_try(kept: Kept, observed: float, float_accuracy: float, start: float) 
 
 
 def _not_reached(
-    scheme: str, tries: list[QuantizationTry], limit: float, max_tries: int, *, num_layers: int
+    scheme: str,
+    tries: list[QuantizationTry],
+    limit: float,
+    max_tries: int,
+    *,
+    damage: tuple[LayerDamage, ...],
 ) -> AccuracyNotReached:
     nearest = min(tries, key=lambda one: one.accuracy_drop)
     remedy = (
@@ -147,16 +164,23 @@ def _not_reached(
         if len(tries) == max_tries
         else "every number of layers was tried"
     )
-    return AccuracyNotReached(
+    error = AccuracyNotReached(
         f"{scheme}: the least accuracy drop on the calibration split is {nearest.accuracy_drop:.4f}, with "
-        f"{len(nearest.kept_layers)} of {num_layers} layers kept in floating point, expected at most {limit:g} "
+        f"{len(nearest.kept_layers)} of {len(damage)} layers kept in floating point, expected at most {limit:g} "
         f"(max_accuracy_drop); {remedy}, or allow more, or use int8-qat",
         details=[
-            f"{len(one.kept_layers)} layers kept: accuracy {one.accuracy:.4f}, drop {one.accuracy_drop:.4f}, "
-            f"{one.seconds:.1f} s"
+            f"{len(one.kept_layers)} layers kept{_named(one.kept_layers)}: accuracy {one.accuracy:.4f}, "
+            f"drop {one.accuracy_drop:.4f}, {one.seconds:.1f} s"
             for one in tries
         ],
     )
+    error.evidence = Search(tries=tuple(tries), damage=damage).to_json()
+    return error
+
+
+def _named(kept: Kept) -> str:
+    shown = [*kept[:_MAX_NAMES], *(["..."] if len(kept) > _MAX_NAMES else [])]
+    return f" ({', '.join(shown)})" if shown else ""
 
 
 def _centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pt_core.artifacts.artifact import LayerDamage
-from pt_core.errors import AccuracyNotReached
-from pt_core.quantizers.accuracy_aware import accuracy, noise_to_signal, rank_layers, search
+from pt_core.errors import AccuracyNotReached, error_from_dict
+from pt_core.quantizers.accuracy_aware import Search, accuracy, noise_to_signal, rank_layers, search
 
 LAYERS = tuple(f"layer{i}" for i in range(10))
 RANKED = tuple(LayerDamage(layer=name, damage=10.0 - i) for i, name in enumerate(LAYERS))
@@ -80,12 +80,17 @@ def test_a_budget_that_ends_before_the_limit_is_reached_is_a_failure_that_lists_
     ) as caught:
         run(5, max_tries=3)
     assert [line.split(" layers")[0] for line in caught.value.details] == ["0", "1", "2"]
+    assert "2 layers kept (layer0, layer1): accuracy " in caught.value.details[2]
+    kept = Search.from_json(error_from_dict(caught.value.to_dict()).evidence)
+    assert [one.kept_layers for one in kept.tries] == [(), LAYERS[:1], LAYERS[:2]]
+    assert kept.damage == RANKED
 
 
 def test_one_layer_at_least_becomes_int8_so_a_limit_may_be_out_of_reach():
     with pytest.raises(AccuracyNotReached, match="every number of layers was tried") as caught:
         run(10)
     assert [line.split(" layers")[0] for line in caught.value.details] == ["0", "1", "2", "4", "8", "9"]
+    assert "8 layers kept (layer0, layer1, layer2, layer3, layer4, ...): " in caught.value.details[4]
 
 
 def test_a_gain_of_accuracy_is_within_any_limit():
