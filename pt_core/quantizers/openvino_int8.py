@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,9 +21,6 @@ from pt_core.formats.openvino_ import (
     write_model,
 )
 from pt_core.record import Record
-
-if TYPE_CHECKING:
-    pass
 
 
 class OpenVinoInt8(Record):
