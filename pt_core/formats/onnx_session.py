@@ -48,7 +48,7 @@ class OnnxPredictor:
         self._spec = spec
         self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
         self._graph_level: GraphLevel = graph_level
-        options = _options(self._num_threads, graph_level)
+        options = session_options(num_threads=self._num_threads, graph_level=graph_level)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=[PROVIDER]
@@ -88,7 +88,8 @@ class OnnxPredictor:
         )
 
 
-def _options(num_threads: int, graph_level: GraphLevel) -> onnxruntime.SessionOptions:
+def session_options(*, num_threads: int, graph_level: GraphLevel) -> onnxruntime.SessionOptions:
+    """Return the options of a session that runs with so many threads at a graph level."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = _LEVELS[graph_level]
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

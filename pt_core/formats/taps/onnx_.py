@@ -22,15 +22,9 @@ from onnx import numpy_helper
 from pt_core.artifacts.layers import LOGITS, Layer
 from pt_core.errors import StepFailed
 from pt_core.formats.onnx_runtime import GraphLevel
-from pt_core.formats.onnx_session import PROVIDER
+from pt_core.formats.onnx_session import PROVIDER, session_options
 from pt_core.formats.taps.naming import Place, Scope, Value, name_values
 
-_LEVELS: dict[GraphLevel, onnxruntime.GraphOptimizationLevel] = {
-    "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
 _PREFIX = "pkg.torch.onnx."
 _QUANTIZED, _DEQUANTIZED = "_QuantizeLinear_Output", "_DequantizeLinear_Output"
 _LAYOUT = ("Transpose", "ReorderInput", "ReorderOutput")
@@ -174,9 +168,7 @@ def _operations(model: Any) -> Counter[str]:
 def _session(
     model: bytes | str, level: GraphLevel, save_to: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = _LEVELS[level]
-    options.log_severity_level = 3
+    options = session_options(num_threads=1, graph_level=level)
     if save_to:
         options.optimized_model_filepath = str(save_to)
     return onnxruntime.InferenceSession(model, sess_options=options, providers=[PROVIDER])
