@@ -11,6 +11,7 @@ from pt_core.decision.numbers import drop
 from pt_core.decision.result import MeasuredVariant, VariantResult
 from pt_core.decision.statistics import PairedDrop, wilson
 from pt_core.decision.verdict import Verdict
+from pt_core.errors import ConfigError
 from pt_core.evaluation.report import metrics
 from pt_core.evaluation.shares import sample_counts, shares
 
@@ -31,7 +32,15 @@ def judge_variant(
         config: the policy.
         drops: how far it falls behind the reference and the champion, each under its name.
         champion: what is deployed now; ``None`` if nothing is. Its name differs from the reference's.
+
+    Raises:
+        ConfigError: the champion is called like the reference, so that their drops could not be told apart.
     """
+    if champion is not None and champion.name == reference.name:
+        raise ConfigError(
+            f"champion: {champion.name} is the name of the reference too, and drops are told apart by name; "
+            "rename one of them"
+        )
     measured = {name: getattr(variant, name) for name in MeasuredVariant.model_fields}
     return VariantResult(
         **measured,

@@ -11,6 +11,7 @@ from pt_core.decision.presets import PRESETS
 from pt_core.decision.rejudge import rejudge
 from pt_core.decision.select import select
 from pt_core.decision.statistics import paired_drop
+from pt_core.errors import ConfigError
 from pt_core.evaluation.pairs import Pairs
 
 ACCURACY = "accuracy/accuracy"
@@ -67,6 +68,12 @@ def test_a_policy_survives_being_written_down():
     for name in PRESETS:
         config = GateConfig(preset=name)
         assert GateConfig.from_json(config.to_json()) == config
+
+
+def test_a_champion_called_like_the_reference_is_refused(measured):
+    reference, variant = measured("torch"), measured("onnx")
+    with pytest.raises(ConfigError, match="torch is the name of the reference too"):
+        judge_variant(variant, reference=reference, config=GateConfig(), champion=measured("torch"))
 
 
 @pytest.mark.parametrize(
