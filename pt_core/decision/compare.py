@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pt_core.decision.result import RunResult, VariantResult
+from pt_core.decision.result import RunResult, VariantResult, standing
 from pt_core.decision.verdict import State
 from pt_core.errors import NotComparable
 from pt_core.evaluation.pairs import ACCURACY
@@ -60,10 +60,8 @@ class ComparisonRow(Record):
 
     @property
     def standing(self) -> str:
-        """Its verdict in a word or two: what passed but may not be deployed is dominated or over budget."""
-        if self.over_budget:
-            return "over budget"
-        return "dominated" if self.dominated_by else self.verdict
+        """Its verdict in a word or two; see :func:`pt_core.decision.result.standing`."""
+        return standing(self.verdict, over_budget=bool(self.over_budget), dominated_by=self.dominated_by)
 
 
 def comparison_rows(result: RunResult) -> tuple[ComparisonRow, ...]:

@@ -9,13 +9,20 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
 from pt_core.decision.config import GateConfig
 from pt_core.decision.statistics import PairedDrop
-from pt_core.decision.verdict import Verdict
+from pt_core.decision.verdict import State, Verdict
 from pt_core.evaluation.difference import Divergence
 from pt_core.evaluation.report import EfficiencyReport, EvaluationReport
 from pt_core.evaluation.transfer_table import TransferTable
 from pt_core.record import Record
 
 VariantState = Literal["built", "failed", "skipped"]
+
+
+def standing(state: State, *, over_budget: bool, dominated_by: str | None) -> str:
+    """Return a verdict in a word or two: what passed but may not be deployed is dominated or over budget."""
+    if over_budget:
+        return "over budget"
+    return "dominated" if dominated_by else state
 
 
 class MeasuredVariant(Record):
@@ -76,10 +83,10 @@ class VariantResult(MeasuredVariant):
 
     @property
     def standing(self) -> str:
-        """Its verdict in a word or two: what passed but may not be deployed is dominated or over budget."""
-        if self.over_budget:
-            return "over budget"
-        return "dominated" if self.dominated_by else self.verdict.state
+        """Its verdict in a word or two; see :func:`pt_core.decision.result.standing`."""
+        return standing(
+            self.verdict.state, over_budget=bool(self.over_budget), dominated_by=self.dominated_by
+        )
 
     @property
     def why_not_promotable(self) -> str:
