@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
+from rich.markup import escape
 from rich.panel import Panel
 
 from flows.cli.display import terminal_display
@@ -90,7 +91,7 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
             results.print(f"{variant.name}: {variant.problem}", highlight=False, markup=False, style="yellow")
     for sentence in result.warnings:
         results.print(sentence, highlight=False, markup=False, style="yellow")
-    results.print(Panel(result.sentence, border_style="green" if exit_code == 0 else "red"))
+    results.print(Panel(escape(result.sentence), border_style="green" if exit_code == 0 else "red"))
     _print_line("report", str(folder / "report.html"))
     for link in result.links:
         _print_line(link.name, link.url)
