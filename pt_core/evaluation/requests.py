@@ -84,7 +84,7 @@ class Contender(Record):
 
 
 class TransferRequest(Record):
-    """Score every artifact on what was crafted on every other."""
+    """Score every artifact on what was crafted on each: by gradients on those that have them, by queries on all."""
 
     contenders: tuple[Contender, ...]
     """The reference first."""

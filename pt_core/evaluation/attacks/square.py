@@ -26,7 +26,8 @@ class SquareResult(NamedTuple):
     """What the search found."""
 
     x: NDArray[np.float32]
-    """(N, *input_shape), the most harmful samples seen."""
+    """(N, *input_shape), of each sample the candidate that lowered the margin most, the first one at least; as it was
+    where it was wrong from the start."""
     is_right: NDArray[np.bool_]
     """(N,) whether each is still classified as its target."""
     num_queries: int
