@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +48,8 @@ def stages_between(a: Artifact, b: Artifact, scratch: Path) -> tuple[Stage, ...]
     a_line, b_line = lineage(a), lineage(b)
     shared = [one for one, other in zip(a_line, b_line, strict=False) if one.digest == other.digest]
     if not shared:
-        return (*_open(a, a_line, base=None), *_open(b, b_line, base=None))
+        first = _open(a, a_line, base=None)
+        return (*first, *_distinct(_open(b, b_line, base=None), first))
     stages = list(_open(shared[-1], tuple(shared), base=None))
     for line in (a_line, b_line):
         end = stages[0].label
@@ -62,14 +64,25 @@ def _grow(stages: list[Stage], line: Sequence[Artifact], base: str, scratch: Pat
     plugin = make_format(artifact.format)
     for name in plugin.through if isinstance(plugin, PassesThrough) else ():
         if name not in (parent.format, artifact.format) and parent.format != artifact.format:
-            made = _pass_through(parent, name, tuple(line[:-1]), base, scratch)
+            (made,) = _distinct([_pass_through(parent, name, tuple(line[:-1]), base, scratch)], stages)
             stages.append(made)
             base = made.label if made.opening else base
     is_rounded = artifact.precision != parent.precision
     precision = artifact.precision if is_rounded else ANOTHER_RUNTIME[artifact.precision]
-    added = _open(artifact, tuple(line), base=base, precision=precision)
+    added = _distinct(_open(artifact, tuple(line), base=base, precision=precision), stages)
     stages.extend(added)
     return added[0].label
+
+
+def _distinct(added: Sequence[Stage], stages: Sequence[Stage]) -> list[Stage]:
+    """Return the stages of one artifact under labels of their own: one chain of steps may be run twice."""
+    taken = {stage.label for stage in stages}
+    found: list[Stage] = []
+    for stage in added:
+        others = (f"{stage.label} ({number})" for number in count(2))
+        label = next(name for name in chain([stage.label], others) if name not in taken)
+        found.append(stage._replace(label=label, base=found[-1].label if found else stage.base))
+    return found
 
 
 def _pass_through(parent: Artifact, name: str, line: tuple[Artifact, ...], base: str, scratch: Path) -> Stage:

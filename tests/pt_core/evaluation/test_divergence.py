@@ -156,6 +156,16 @@ def test_a_format_that_cannot_be_opened_says_so_and_its_logits_are_compared(stac
     assert first_layer(find_divergence(stacked, broken, samples)) == ("logits", "torch", "torchscript")
 
 
+def test_two_artifacts_of_one_chain_are_told_apart(stacked, onnx_of_stacked, chains, samples):
+    other = with_other_weight(stacked, "network.second", chains, lambda weight: weight * 2)
+    found = find_divergence(stacked, other, samples)
+    assert (found.agrees, found.first.layer) == (False, "network.second")
+    broken = with_other_initializer(onnx_of_stacked, "network.last.weight", chains)
+    found = find_divergence(onnx_of_stacked, broken, samples)
+    assert not found.agrees
+    assert first_layer(found) == ("network.last", "torch > exported, in memory (2)", "onnx (2)")
+
+
 def that_cannot_run(artifact: Artifact, chains: Path) -> Artifact:
     """Return a compiled package without its passport, made of an artifact."""
     folder = chains / f"hollow-{len(list(chains.iterdir()))}"
