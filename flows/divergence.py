@@ -1,10 +1,11 @@
-"""Find where each variant parts from the reference that the gate refused for its accuracy or robustness."""
+"""Find where each variant parts from the reference that the gate refused for its accuracy, robustness or a slice."""
 
 from __future__ import annotations
 
 import logging
 
 from pt_core.data.dataset import Dataset
+from pt_core.decision.evidence import SAMPLED_SECTIONS
 from pt_core.decision.result import MeasuredVariant, VariantResult
 from pt_core.evaluation.difference import Divergence, DivergeRequest
 from pt_core.limits import Limits
@@ -13,7 +14,8 @@ from tasks.diverge import diverge
 
 logger = logging.getLogger(__name__)
 
-_SECTIONS = ("accuracy/", "robustness/")
+_SECTIONS = tuple(section for section in SAMPLED_SECTIONS if section != "custom/")
+"""Metrics of these are about what a variant answers; one of a user's own need not be."""
 
 
 def explain_refused(
