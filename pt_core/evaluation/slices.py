@@ -23,6 +23,9 @@ Rows = NDArray[np.int64]
 MAX_VALUES = 100
 """More parts than this are no slices but identities."""
 
+MAX_NAME = 100
+"""Characters of a part's name: tracking servers and files take no endless ones."""
+
 _NOT_IN_NAMES = re.compile(r"[^\w.\- ]")
 
 
@@ -41,7 +44,7 @@ def part(configs: Sequence[SliceConfig], samples: Samples) -> tuple[Slice, ...]:
     """Return every part of every slice, in the order of its values.
 
     Raises:
-        ConfigError: there are too many parts, or two of them cannot be told apart by name.
+        ConfigError: there are too many parts, two of them cannot be told apart by name, or a name is too long.
         StepFailed: the user's function raised, or returned no label for each sample.
     """
     return tuple(found for config in configs for found in _part(config, samples))
@@ -96,24 +99,37 @@ def _part(config: SliceConfig, samples: Samples) -> Iterator[Slice]:
             f"evaluation.slices: {config.name} has {len(values)} values, expected at most {MAX_VALUES}; {remedy}"
         )
     names = [_name(value) for value in values.tolist()]
-    if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(
-            f"evaluation.slices: two values of {config.name} are called {repeated!r} in metrics; rename one"
-        )
+    _check_names(names, config)
     for name, value in zip(names, values, strict=True):
         yield Slice(config, name, np.flatnonzero(labels == value))
 
 
 def _ranges(config: SliceConfig, column: NDArray[np.float32]) -> Iterator[Slice]:
-    edges = [f"{edge:g}" for edge in config.edges]
+    # In full: two edges that differ must not be called the same, nor hold a sign that names may not have.
+    edges = [np.format_float_positional(edge, trim="-") for edge in config.edges]
     names = [f"below_{edges[0]}", *(f"{a}_to_{b}" for a, b in pairwise(edges))]
     names.append(f"from_{edges[-1]}")
+    _check_names(names, config)
     # As float32, so that a sample of 0.7 is not below an edge of 0.7.
     which = np.searchsorted(np.array(config.edges, dtype=np.float32), column, side="right")
     for place, name in enumerate(names):
         if (which == place).any():
             yield Slice(config, name, np.flatnonzero(which == place))
+
+
+def _check_names(names: Sequence[str], config: SliceConfig) -> None:
+    """Refuse names that are the same or too long."""
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(
+            f"evaluation.slices: two values of {config.name} are called {repeated!r} in metrics; rename one"
+        )
+    longest = max(names, key=len)
+    if len(longest) > MAX_NAME:
+        raise ConfigError(
+            f"evaluation.slices: a value of {config.name} has a name of {len(longest)} characters, expected at most "
+            f"{MAX_NAME}: {longest[:40]!r}...; give shorter labels or edges"
+        )
 
 
 def _labels(function: str, samples: Samples, name: str) -> NDArray[np.str_]:

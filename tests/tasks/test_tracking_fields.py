@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from mlflow.utils.validation import _validate_metric_name
 from run_results import make_run_result
 
+from pt_core.data.dataset import Samples
 from pt_core.decision.drops import measure_drops
 from pt_core.decision.result import VariantResult
+from pt_core.evaluation.config import SliceConfig
+from pt_core.evaluation.scores import SLICE_METRICS
+from pt_core.evaluation.slices import part, score_slices
 from tasks.tracking_fields import variant_metrics, variant_tags
 
 
@@ -32,3 +38,18 @@ def test_a_variant_says_whether_it_may_be_promoted_and_what_dominates_it(noisy: 
     tags = variant_tags("parent", passed.model_copy(update={"dominated_by": "onnx"}))
     assert (tags["promotable"], tags["dominated_by"]) == ("false", "onnx")
     assert tags["reason"].endswith("; dominated by onnx")
+
+
+@pytest.mark.parametrize("edges", [(), (-1.5, -1e-7, 1e-7, 1e16), (1.0000001, 1.0000002)])
+def test_mlflow_takes_the_name_of_every_metric_of_a_slice(
+    noisy: VariantResult, edges: tuple[float, ...]
+) -> None:
+    column = np.array([[-2.0], [-1.0], [0.0], [0.5], [2e16], [1e-9], [1.00000015]], dtype=np.float32)
+    samples = Samples(column, np.zeros(len(column), dtype=np.int64), np.arange(len(column)))
+    slices = part([SliceConfig(name="own.size-1", column=0, edges=edges)], samples)
+    scores, _ = score_slices(slices, samples.y, samples.y)
+    names = {f"{one.metric}/{name}": 1.0 for one in scores for name in SLICE_METRICS}
+    found = variant_metrics(noisy.model_copy(update={"metrics": names}))
+    assert sum(name.startswith("slices/") for name in found) == len(names) >= 6
+    for name in found:
+        _validate_metric_name(name)

@@ -33,6 +33,9 @@ def too_few(x, y):
 def clash(x, y):
     return ["a/b" if row % 2 else "a?b" for row in range(len(y))]
 
+def long(x, y):
+    return ["x" * 101] * len(y)
+
 def broken(x, y):
     raise KeyError("no such thing")
 
@@ -115,6 +118,25 @@ def test_a_column_is_parted_by_its_values_or_by_ranges():
         ("0.3_to_0.7", [2]),
         ("0.7_to_20", [1, 3]),
     ]
+
+
+def test_edges_that_differ_in_the_seventh_digit_or_are_huge_have_names_of_their_own():
+    column = [0.0, 1.00000015, 5.0, 3e20]
+    found = part([SliceConfig(name="size", column=0, edges=(1.0000001, 1.0000002, 1e20))], table([column]))
+    assert [one.value for one in found] == [
+        "below_1.0000001",
+        "1.0000001_to_1.0000002",
+        "1.0000002_to_100000000000000000000",
+        "from_100000000000000000000",
+    ]
+
+
+def test_a_label_that_is_too_long_for_a_name_is_refused(user):
+    with pytest.raises(ConfigError, match="name of 101 characters, expected at most 100: 'xxx"):
+        part([SliceConfig(name="own", function=user("long"))], table([[0, 1, 2, 3]]))
+    edges = (1e100, 1e101)
+    with pytest.raises(ConfigError, match="expected at most 100"):
+        part([SliceConfig(name="own", column=0, edges=edges)], table([[0, 1, 2, 3]]))
 
 
 def test_a_function_parts_the_samples_under_names_that_metrics_may_have(user):
