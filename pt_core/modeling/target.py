@@ -22,10 +22,10 @@ def check_target(target: str, *, where: str = "model.target") -> None:
         where: the setting that it stands in.
 
     Raises:
-        ConfigError: with the nearest name that the module defines.
+        ConfigError: with the nearest name that the module defines, or a package that it is in cannot be imported.
     """
     module, _, name = target.partition(":")
-    spec = _find(module)
+    spec = _find(module, where)
     if spec is None or spec.origin is None:
         raise ConfigError(
             f"{where}: no module named {module!r}; it is looked for beside the configuration file "
@@ -56,6 +56,8 @@ def import_function(target: str, *, where: str = "model.target") -> Callable[...
         raise ConfigError(
             f"{where}: {module_name} cannot be imported: {error}; install what it needs"
         ) from error
+    except (Exception, SystemExit) as error:  # the user's module may raise anything
+        raise _broken(module_name, error, where) from error
     if not hasattr(module, name):
         raise ConfigError(f"{where}: {module_name} defines no {name!r}{nearest(name, dir(module))}")
     function = getattr(module, name)
@@ -70,11 +72,21 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _find(module: str) -> ModuleSpec | None:
+def _find(module: str, where: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(module)
     except ModuleNotFoundError:
         return None
+    except (Exception, SystemExit) as error:  # to find a module, the packages that it is in are imported
+        raise _broken(module, error, where) from error
+
+
+def _broken(module: str, error: BaseException, where: str) -> ConfigError:
+    said = " ".join(str(error).split())
+    return ConfigError(
+        f"{where}: {module} cannot be imported: it raised {type(error).__name__}: {said}; "
+        f"see what python -c 'import {module}' says"
+    )
 
 
 def _top_level_names(path: Path, where: str) -> set[str]:

@@ -1,3 +1,5 @@
+import uuid
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -191,6 +193,41 @@ def test_an_own_metric_that_is_no_number_is_undefined_with_its_reason(user):
         "raised ValueError: could not convert string to float: 'many'",
     ]
     assert undefined[3].reason.endswith("raised KeyError: 'no such thing'")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise RuntimeError('no licence')", "it raised RuntimeError: no licence"),
+        ("raise SystemExit(3)", "it raised SystemExit: 3"),
+        ("import nowhere_to_be_found", "No module named 'nowhere_to_be_found'; install what it needs"),
+        ("1 / 0", "it raised ZeroDivisionError"),
+    ],
+)
+@pytest.mark.parametrize("place", ["{}.py", "{}/__init__.py"])
+def test_whatever_the_module_of_an_own_metric_raises_is_a_configuration_error(
+    tmp_path, monkeypatch, code, said, place
+):
+    # A name of its own each time: Python remembers what it has found.
+    name = f"own_{uuid.uuid4().hex}"
+    file = tmp_path / place.format(name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"{code}\ndef cost(logits, targets):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError) as refused:
+        measure_custom([f"{name}:cost"], np.ones((4, 3), np.float32), np.zeros(4, np.int64))
+    assert str(refused.value).startswith(f"evaluation.metrics: {name} cannot be imported: ")
+    assert said in str(refused.value)
+
+
+def test_a_package_that_cannot_be_imported_is_a_configuration_error(tmp_path, monkeypatch):
+    name = f"own_{uuid.uuid4().hex}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise OSError('no disk')\n")
+    (tmp_path / name / "inner.py").write_text("def cost(logits, targets):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=f"{name}.inner cannot be imported: it raised OSError: no disk"):
+        measure_custom([f"{name}.inner:cost"], np.ones((4, 3), np.float32), np.zeros(4, np.int64))
 
 
 def test_names_code_and_slices_are_known_before_anything_is_measured():
