@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 
 from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.plugin import Predictor
-from pt_core.errors import IntegrityError, StepUnavailable
+from pt_core.errors import IntegrityError, StepFailed, StepUnavailable
 from pt_core.record import Record
 
 if TYPE_CHECKING:
@@ -42,11 +43,17 @@ class CompiledFormat(Record):
         return f"needs a C++ compiler and finds no {compiler}; {how}, or set CXX"
 
     def convert(self, source: Artifact, destination: Path) -> None:
-        """Compile the program; sources and caches lie in the staging directory meanwhile, and go however it ends."""
+        """Compile the program; sources and caches lie in a folder for temporary files, and go however it ends.
+
+        Raises:
+            StepFailed: the compiler cannot be called on files in that folder, or refused the code.
+        """
         from pt_core.formats.exported import load_program
         from pt_core.formats.inductor import compile_program
 
-        with tempfile.TemporaryDirectory(dir=destination, prefix="inductor-") as scratch:
+        # Not in the staging directory: inductor joins its compiler's command lines unquoted.
+        with tempfile.TemporaryDirectory(prefix="pt-inductor-") as scratch:
+            _check_path(scratch)
             passport = compile_program(load_program(source), destination / FILE, scratch=Path(scratch))
         (destination / PASSPORT).write_text(passport.to_json())
 
@@ -89,6 +96,14 @@ class CompiledFormat(Record):
 def cpp_compiler() -> str:
     """Return the compiler that inductor would call."""
     return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+
+
+def _check_path(scratch: str) -> None:
+    if re.search(r"""[\s'"\\]""", scratch):
+        raise StepFailed(
+            f"compiled: the folder for temporary files is {Path(scratch).parent}, expected a path without spaces, "
+            "quotes and backslashes, which inductor cannot pass to a compiler; set TMPDIR to one"
+        )
 
 
 def _read_passport(folder: Path) -> Passport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import zipfile
@@ -13,9 +14,9 @@ import pytest
 import tiny
 import torch
 
-from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.artifact import GOLDEN, Artifact
 from pt_core.data.dataset import load_split
-from pt_core.errors import IntegrityError, StepUnavailable
+from pt_core.errors import IntegrityError, StepFailed, StepUnavailable
 from pt_core.formats.compiled import FILE, PASSPORT, CompiledFormat
 from pt_core.formats.exported import ExportedFormat
 from pt_core.formats.inductor import Passport
@@ -81,6 +82,32 @@ def test_a_loaded_package_leaves_no_file_behind_while_it_runs(artifact, tmp_path
     assert list(tmp_path.iterdir()) == []
     assert os.environ["TMPDIR"] == str(tmp_path)
     assert predictor.logits(np.zeros((3, 1, 8, 8), np.float32)).shape == (3, 10)
+
+
+def test_a_home_of_any_name_gets_a_package_and_nothing_else(root, tmp_path, monkeypatch):
+    name = """Bob's "x" y"""
+    if CompiledFormat().unavailable():
+        pytest.skip(CompiledFormat().unavailable())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    for folder in ("scratch", name):
+        (tmp_path / folder).mkdir()
+    made = tiny.apply(CompiledFormat(), tiny.apply(ExportedFormat(), root, tmp_path), tmp_path / name)
+    assert {path.name for path in Path(made.directory).iterdir()} == {FILE, PASSPORT, GOLDEN}
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["Bob's", 'a "b"', "a space"])
+def test_a_folder_for_temporary_files_that_no_compiler_can_be_given_is_named(
+    tmp_path, monkeypatch, name, root, made
+):
+    program = made(ExportedFormat(), root)
+    (tmp_path / name).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    with pytest.raises(
+        StepFailed, match=f"temporary files is {re.escape(str(tmp_path / name))}, .*set TMPDIR"
+    ):
+        made(CompiledFormat(), program)
+    assert list((tmp_path / name).iterdir()) == []
 
 
 def test_a_machine_without_a_compiler_builds_no_package_and_loads_one(artifact, monkeypatch):
