@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from pt_core.decision.assemble import undefined_metrics
 from pt_core.decision.result import RunResult, VariantResult
 
 
@@ -28,6 +29,8 @@ def run_document(result: RunResult, *, folder: Path, exit_code: int) -> dict[str
         "dataset": {"fingerprint": result.dataset.fingerprint, "digest": result.dataset.digest},
         "git_commit": result.checkpoint.environment.git_commit,
         "variants": [_variant(variant) for variant in result.variants],
+        "transfer": result.transfer.model_dump(mode="json") if result.transfer else None,
+        "warnings": list(result.warnings),
         "skipped": {v.name: v.problem for v in result.variants if v.state == "skipped"},
         "policy": result.policy.model_dump(mode="json") if result.policy else None,
         "reproduce": result.reproduce,
@@ -49,5 +52,6 @@ def _variant(variant: VariantResult) -> dict[str, JsonValue]:
         "artifact_digest": artifact.digest if artifact else None,
         "size_bytes": artifact.payload_bytes if artifact else None,
         "metrics": dict(variant.metrics),
+        "undefined": dict(undefined_metrics(variant)),
         "parts_at": variant.divergence.sentence if variant.divergence else None,
     }
