@@ -113,7 +113,8 @@ class AccuracyReport(Record):
     thresholds: tuple[ThresholdScores, ...] = ()
     """Two classes decided at the configured probabilities of the second one."""
     undefined: tuple[Undefined, ...] = ()
-    """Every metric that is ``None``, with its reason."""
+    """Every metric with a flat name (this report's own and those at thresholds) that is ``None``, with its reason;
+    what a single class lacks is told in ``per_class`` alone."""
 
 
 ACCURACY_METRICS = tuple(
