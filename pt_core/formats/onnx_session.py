@@ -28,7 +28,8 @@ from pt_core.modeling.spec import ModelSpec
 
 PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
-_REFUSALS = (EPFail, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
+REFUSALS = (EPFail, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
+"""What ONNX Runtime raises where it does not take a graph or a batch; none is a RuntimeError."""
 _LEVELS: dict[GraphLevel, onnxruntime.GraphOptimizationLevel] = {
     "disable": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -53,7 +54,7 @@ class OnnxPredictor:
             self._session = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=[PROVIDER]
             )
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise StepFailed(
                 f"onnx: ONNX Runtime cannot load the graph at {as_setting(graph_level)}: {str(error)[:1000]}"
             ) from error
@@ -68,7 +69,7 @@ class OnnxPredictor:
         inputs = check_batch(batch, self._spec)
         try:
             outputs = self._session.run(None, {self._input: inputs})[0]
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise StepFailed(
                 f"onnx: ONNX Runtime refused a batch {inputs.shape}: {str(error)[:1000]}"
             ) from error

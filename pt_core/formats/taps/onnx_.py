@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from pt_core.artifacts.layers import LOGITS, Layer
 from pt_core.errors import StepFailed
 from pt_core.formats.onnx_runtime import GraphLevel
-from pt_core.formats.onnx_session import PROVIDER, session_options
+from pt_core.formats.onnx_session import PROVIDER, REFUSALS, session_options
 from pt_core.formats.taps.naming import Place, Scope, Value, name_values
 
 _PREFIX = "pkg.torch.onnx."
@@ -93,7 +93,12 @@ class _Opened:
         """Yield the layers of a batch."""
         name = self._session.get_inputs()[0].name
         names = [output.name for output in self._session.get_outputs()]
-        found = dict(zip(names, self._session.run(None, {name: batch}), strict=True))
+        try:
+            found = dict(zip(names, self._session.run(None, {name: batch}), strict=True))
+        except REFUSALS as error:
+            raise StepFailed(
+                f"onnx: ONNX Runtime refused a batch {batch.shape}: {str(error)[:1000]}"
+            ) from error
         for tap in self._taps:
             yield Layer(*tap.place, value=_to_float(tap, found[tap.value]))
         yield Layer(LOGITS, LOGITS, 0, 1, found[names[0]])

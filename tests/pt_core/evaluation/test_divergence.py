@@ -166,6 +166,17 @@ def test_two_artifacts_of_one_chain_are_told_apart(stacked, onnx_of_stacked, cha
     assert first_layer(found) == ("network.last", "torch > exported, in memory (2)", "onnx (2)")
 
 
+def test_a_batch_that_a_graph_refuses_is_a_difference_and_no_crash(stacked, onnx_of_stacked, chains, samples):
+    folder = Path(shutil.copytree(onnx_of_stacked.directory, chains / "one-size"))
+    model = onnx.load(folder / "model.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, folder / "model.onnx")
+    fixed = tiny.reseal(onnx_of_stacked.model_copy(update={"directory": str(folder)}), chains)
+    found = find_divergence(stacked, fixed, samples)
+    assert (found.agrees, found.batch_size, found.link.target) == (False, 1, "onnx")
+    assert "batch size 1: StepFailed: onnx: ONNX Runtime refused a batch (1, 1, 8, 8)" in found.sentence
+
+
 def that_cannot_run(artifact: Artifact, chains: Path) -> Artifact:
     """Return a compiled package without its passport, made of an artifact."""
     folder = chains / f"hollow-{len(list(chains.iterdir()))}"
