@@ -56,9 +56,12 @@ def test_an_interrupt_ends_the_run_and_everything_it_started(
         # A shell starts what it runs in the background with this signal ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    wait_for_training(home)
-    process.send_signal(sign)
-    _, messages = process.communicate(timeout=60)
+    try:
+        wait_for_training(home)
+        process.send_signal(sign)
+        _, messages = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code, messages
     assert "Traceback" not in messages
     end = time.monotonic() + 20

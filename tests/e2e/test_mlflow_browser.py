@@ -223,7 +223,7 @@ def test_the_models_tab_shows_every_variant_with_its_accuracy_side_by_side(brows
 def test_the_compare_page_shows_the_confusion_matrices_side_by_side(browser, pages, result):
     from selenium.webdriver.common.by import By
 
-    open_page(browser, pages["Pictures side by side"], width=2000, height=620)
+    open_page(browser, pages["Pictures side by side"], width=2800, height=620)
     chosen = wait_for(
         browser,
         lambda: browser.find_elements(By.CSS_SELECTOR, "[artifact-name='confusion_matrix.png']"),
