@@ -120,8 +120,10 @@ def test_a_container_has_the_memory_of_its_control_group(
 
 def test_a_system_that_does_not_tell_is_said_so_once(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(limits, "_PROC", tmp_path)
-    # A database migration that ran earlier in this process may have disabled every logger there was.
-    monkeypatch.setattr(logging.getLogger(limits.__name__), "disabled", False)
+    # Prefect, where it was started earlier in this process, has set up the loggers its own way.
+    logger = logging.getLogger(limits.__name__)
+    for name, value in {"handlers": [caplog.handler], "propagate": False, "disabled": False}.items():
+        monkeypatch.setattr(logger, name, value)
     limits._warn_unwatched.cache_clear()
     assert session_memory_bytes(1, {}) is None
     assert session_memory_bytes(1, {}) is None
