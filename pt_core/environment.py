@@ -91,6 +91,11 @@ def describe_environment() -> Environment:
     )
 
 
+def num_inference_threads() -> int:
+    """Return the cores that one inference may use: the limit that a step was started with, or all."""
+    return int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
+
+
 def num_cpus() -> int:
     """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,13 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 
 from pt_core.artifacts.plugin import EXPORT_BATCH, RuntimeInfo
-from pt_core.environment import num_cpus
+from pt_core.environment import num_inference_threads
 from pt_core.errors import StepFailed, StepUnavailable
-from pt_core.formats.onnx_nodes import count_executed_nodes, count_nodes
+from pt_core.formats.onnx_nodes import PROVIDER, count_executed_nodes, count_nodes
 from pt_core.formats.onnx_runtime import GraphLevel, as_setting
 from pt_core.inference.preprocess import check_batch
 from pt_core.modeling.spec import ModelSpec
 
-PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 REFUSALS = (EPFail, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
 """What ONNX Runtime raises where it does not take a graph or a batch; none is a RuntimeError."""
@@ -47,7 +45,7 @@ class OnnxPredictor:
             raise StepUnavailable(f"onnx: device {device} is not supported here, expected cpu")
         self._path = path
         self._spec = spec
-        self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
+        self._num_threads = num_inference_threads()
         self._graph_level: GraphLevel = graph_level
         options = session_options(num_threads=self._num_threads, graph_level=graph_level)
         try:
@@ -85,7 +83,9 @@ class OnnxPredictor:
             outputs=tuple(tensor.name for tensor in self._session.get_outputs()),
             setting=as_setting(self._graph_level),
             num_nodes=count_nodes(self._path),
-            num_nodes_optimized=count_executed_nodes(self._path, _LEVELS[self._graph_level]),
+            num_nodes_optimized=count_executed_nodes(
+                self._path, session_options(num_threads=1, graph_level=self._graph_level)
+            ),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -13,7 +12,7 @@ import openvino
 from numpy.typing import NDArray
 
 from pt_core.artifacts.plugin import RuntimeInfo
-from pt_core.environment import num_cpus
+from pt_core.environment import num_inference_threads
 from pt_core.errors import StepFailed, StepUnavailable
 from pt_core.formats.openvino_ import read_model
 from pt_core.inference.preprocess import check_batch
@@ -41,7 +40,7 @@ class OpenVinoPredictor:
         if device != "cpu":
             raise StepUnavailable(f"openvino: device {device} is not supported here, expected cpu")
         self._spec = spec
-        self._num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus())
+        self._num_threads = num_inference_threads()
         model = read_model(path)
         self._num_nodes = sum(node.get_type_name() not in _NOT_EXECUTED for node in model.get_ops())
         self._compiled = compile_model(model, inference_precision, num_threads=self._num_threads)

@@ -7,7 +7,6 @@ the names of values, so they are taken from the exported file that the quantized
 from __future__ import annotations
 
 import ast
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +20,9 @@ from onnx import numpy_helper
 
 from pt_core.artifacts.layers import LOGITS, Layer
 from pt_core.errors import StepFailed
+from pt_core.formats.onnx_nodes import PROVIDER, executed_graph
 from pt_core.formats.onnx_runtime import GraphLevel
-from pt_core.formats.onnx_session import PROVIDER, REFUSALS, session_options
+from pt_core.formats.onnx_session import REFUSALS, session_options
 from pt_core.formats.taps.naming import Place, Scope, Value, name_values
 
 _PREFIX = "pkg.torch.onnx."
@@ -86,7 +86,9 @@ class _Opened:
     """A session whose further outputs are layers."""
 
     def __init__(self, model: bytes, taps: list[_Tap], level: GraphLevel) -> None:
-        self._session = _session(model, level)
+        self._session = onnxruntime.InferenceSession(
+            model, sess_options=session_options(num_threads=1, graph_level=level), providers=[PROVIDER]
+        )
         self._taps = taps
 
     def __call__(self, batch: NDArray[np.float32]) -> Iterator[Layer]:
@@ -126,7 +128,7 @@ def _parse(text: str) -> list[str]:
 def _candidates(path: Path, places: Mapping[str, Place]) -> list[_Tap]:
     """Return what may be shown: INT8 values where there are any, else what the first two levels leave."""
     graph = onnx.load(path).graph
-    left = {name for node in _executed(str(path), "extended").graph.node for name in node.output}
+    left = {name for node in _executed(str(path), "extended").node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     produced = {name for node in graph.node for name in node.output}
     taps = []
@@ -159,24 +161,11 @@ def _with_outputs(model: Any, path: Path, taps: list[_Tap]) -> bytes:
 
 
 def _executed(model: bytes | str, level: GraphLevel) -> Any:
-    """Return the graph that ONNX Runtime makes of a model."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "executed.onnx"
-        _session(model, level, save_to=path)
-        return onnx.load(path)
+    return executed_graph(model, session_options(num_threads=1, graph_level=level))
 
 
-def _operations(model: Any) -> Counter[str]:
-    return Counter(node.op_type for node in model.graph.node if node.op_type not in _LAYOUT)
-
-
-def _session(
-    model: bytes | str, level: GraphLevel, save_to: Path | None = None
-) -> onnxruntime.InferenceSession:
-    options = session_options(num_threads=1, graph_level=level)
-    if save_to:
-        options.optimized_model_filepath = str(save_to)
-    return onnxruntime.InferenceSession(model, sess_options=options, providers=[PROVIDER])
+def _operations(graph: Any) -> Counter[str]:
+    return Counter(node.op_type for node in graph.node if node.op_type not in _LAYOUT)
 
 
 def _to_float(tap: _Tap, value: NDArray[Any]) -> NDArray[np.float32]:
