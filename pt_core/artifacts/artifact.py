@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
@@ -75,6 +76,17 @@ class Quantization(Record):
     """What accuracy-aware quantization tried; empty where it was off."""
     damage: tuple[LayerDamage, ...] = ()
     """The layers by damage, the worst first; empty where they were not ranked."""
+
+    @classmethod
+    def of_weights(cls, scheme: str, *, quantized: Mapping[str, int], kept: Mapping[str, int]) -> Self:
+        """Return what a quantizer changed, from the number of weight elements by layer; a layer may be in both."""
+        num_int8 = sum(quantized.values())
+        return cls(
+            scheme=scheme,
+            quantized_layers=tuple(quantized),
+            kept_layers=tuple(name for name in kept if name not in quantized),
+            weight_share=num_int8 / (num_int8 + sum(kept.values())),
+        )
 
 
 class ParityPoint(Record):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pt_core.artifacts.artifact import ParityPoint, Precision
+from pt_core.inference.postprocess import centred
 
 RELATIVE_FLOOR = 1e-3
 """Least divisor of a relative error, as a share of the largest absolute raw logit.
@@ -60,14 +61,14 @@ def compare(
 ) -> ParityPoint:
     """Return the agreement of two (N, num_classes) arrays of finite logits."""
     error, relative = errors(observed, expected)
-    centred, reference = _centred(observed), _centred(expected)
+    ours, reference = centred(observed), centred(expected)
     return ParityPoint(
         batch_size=len(expected),
         sample_shape=sample_shape,
         max_abs_error=error,
         relative_error=relative,
-        cosine=_cosine(centred, reference),
-        sqnr_db=_sqnr_db(centred, reference),
+        cosine=_cosine(ours, reference),
+        sqnr_db=_sqnr_db(ours, reference),
         top1_agreement=float((observed.argmax(axis=1) == expected.argmax(axis=1)).mean()),
     )
 
@@ -79,7 +80,7 @@ def errors(observed: NDArray[np.float32], expected: NDArray[np.float32]) -> tupl
     one, as of logits of 20 and more, would hide any error.
     """
     error = float(np.abs(observed.astype(np.float64) - expected).max())
-    difference = np.abs(_centred(observed) - _centred(expected)).max()
+    difference = np.abs(centred(observed) - centred(expected)).max()
     return error, float(difference) / _scale(expected)
 
 
@@ -113,7 +114,7 @@ def problems(
 
 
 def _scale(expected: NDArray[np.float32]) -> float:
-    largest = float(np.abs(_centred(expected)).max())
+    largest = float(np.abs(centred(expected)).max())
     return max(largest, RELATIVE_FLOOR * float(np.abs(expected).max()), ABSOLUTE_FLOOR)
 
 
@@ -123,12 +124,6 @@ def _margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     ordered = np.sort(logits.astype(np.float64), axis=1)
     margins: NDArray[np.float64] = ordered[:, -1] - ordered[:, -2]
     return margins
-
-
-def _centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    centred: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
-    return centred
 
 
 def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

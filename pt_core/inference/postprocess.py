@@ -16,6 +16,13 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
+def centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return (N, num_classes) float64 logits less the mean of each row, on which softmax does not depend."""
+    wide = logits.astype(np.float64)
+    found: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
+    return found
+
+
 def to_predictions(logits: NDArray[np.float32], *, source: str, labels: tuple[str, ...]) -> list[Prediction]:
     """Return one prediction per row of logits.
 

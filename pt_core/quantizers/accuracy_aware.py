@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pt_core.artifacts.artifact import LayerDamage, QuantizationTry
 from pt_core.errors import AccuracyNotReached
+from pt_core.inference.postprocess import centred
 from pt_core.isolation import report_progress
 from pt_core.record import Record
 
@@ -122,8 +123,8 @@ def noise_to_signal(observed: NDArray[np.float32], expected: NDArray[np.float32]
 
     It is 10^(-SQNR/10). Softmax does not depend on the mean of a row, so that is no signal.
     """
-    wanted = _centred(expected)
-    noise = float(np.square(_centred(observed) - wanted).sum())
+    wanted = centred(expected)
+    noise = float(np.square(centred(observed) - wanted).sum())
     return noise / max(float(np.square(wanted).sum()), _TINY)
 
 
@@ -181,9 +182,3 @@ def _not_reached(
 def _named(kept: Kept) -> str:
     shown = [*kept[:_MAX_NAMES], *(["..."] if len(kept) > _MAX_NAMES else [])]
     return f" ({', '.join(shown)})" if shown else ""
-
-
-def _centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    centred: NDArray[np.float64] = wide - wide.mean(axis=1, keepdims=True)
-    return centred

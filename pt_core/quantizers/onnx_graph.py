@@ -39,13 +39,7 @@ def describe_quantization(path: Path, *, scheme: str) -> Quantization:
     if not quantized:
         operators = sorted({node.op_type for node in graph.node})
         raise NothingQuantized(f"{scheme}: no weight became INT8; the graph has {', '.join(operators)[:300]}")
-    total = sum(quantized.values()) + sum(kept.values())
-    return Quantization(
-        scheme=scheme,
-        quantized_layers=tuple(quantized),
-        kept_layers=tuple(name for name in kept if name not in quantized),
-        weight_share=sum(quantized.values()) / total,
-    )
+    return Quantization.of_weights(scheme, quantized=quantized, kept=kept)
 
 
 def _consumer(graph: Any, name: str) -> str:

@@ -115,13 +115,7 @@ def describe_int8(converted: GraphModule, *, scheme: str) -> Quantization:
             f"{scheme}: no weight became INT8; convolutions and linear layers can, and the graph has "
             f"{', '.join(operators)[:300]}"
         )
-    total = sum(quantized.values()) + sum(kept.values())
-    return Quantization(
-        scheme=scheme,
-        quantized_layers=tuple(quantized),
-        kept_layers=tuple(name for name in kept if name not in quantized),
-        weight_share=sum(quantized.values()) / total,
-    )
+    return Quantization.of_weights(scheme, quantized=quantized, kept=kept)
 
 
 @contextmanager
