@@ -23,7 +23,7 @@ def variants_table(rows: Iterable[ComparisonRow], *, title: str) -> Table:
     for name in ("variant", "accuracy", "drop", "robust", "ratio", "size", "verdict"):
         table.add_column(name, justify="left" if name in ("variant", "verdict") else "right", no_wrap=True)
     for row in rows:
-        style = _STYLES[row.verdict] if row.standing == row.verdict else "cyan"
+        style = _STYLES[row.verdict] if row.verdict and row.standing == row.verdict else "cyan"
         table.add_row(
             row.variant,
             _number(row.accuracy, ".4f"),

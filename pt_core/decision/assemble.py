@@ -15,6 +15,8 @@ from pt_core.errors import ConfigError
 from pt_core.evaluation.report import metrics
 from pt_core.evaluation.shares import sample_counts, shares
 
+_MAX_PROBLEM = 300
+
 
 def judge_variant(
     variant: MeasuredVariant,
@@ -97,7 +99,12 @@ def _verdict(
 
 def _baseline(other: MeasuredVariant, drops: Sequence[PairedDrop]) -> Baseline:
     own = {found.metric: found for found in drops if found.against == other.name}
-    return Baseline(other.name, flat_metrics(other), _intervals(other), own)
+    return Baseline(other.name, flat_metrics(other), _intervals(other), own, _one_line(other.problem))
+
+
+def _one_line(problem: str | None) -> str:
+    """Return a problem as a clause; messages of libraries may be long."""
+    return " ".join((problem or "").split())[:_MAX_PROBLEM]
 
 
 def _intervals(variant: MeasuredVariant) -> dict[str, Range]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pt_core.decision.result import RunResult, VariantResult, standing
+from pt_core.decision.result import ChampionResult, RunResult, VariantResult, standing
 from pt_core.decision.verdict import State
 from pt_core.errors import NotComparable
 from pt_core.evaluation.pairs import ACCURACY
@@ -47,8 +47,8 @@ class ComparisonRow(Record):
     """Bytes of the files shipped for inference."""
     peak_memory_bytes: int | None
     """Growth of the evaluating process's peak memory."""
-    verdict: State
-    """The state of its verdict."""
+    verdict: State | None
+    """The state of its verdict; ``None`` for the champion, which is compared with and not judged."""
     promotable: bool = False
     """Whether it may be deployed: it passed, is within budget, and no other is as good in everything."""
     dominated_by: str | None = None
@@ -61,14 +61,18 @@ class ComparisonRow(Record):
     @property
     def standing(self) -> str:
         """Its verdict in a word or two; see :func:`pt_core.decision.result.standing`."""
+        if self.verdict is None:
+            return "champion"
         return standing(self.verdict, over_budget=bool(self.over_budget), dominated_by=self.dominated_by)
 
 
 def comparison_rows(result: RunResult) -> tuple[ComparisonRow, ...]:
-    """Return one row per variant of a run, in its order."""
+    """Return one row per variant of a run, in its order, and the champion's last if it was compared with one."""
     evaluations = [variant.evaluation for variant in result.variants if variant.evaluation]
     robust_metric = _middle_fgsm(evaluations[0]) if evaluations else None
-    return tuple(_row(variant, result, robust_metric) for variant in result.variants)
+    rows = tuple(_row(variant, result, robust_metric) for variant in result.variants)
+    champion = result.champion
+    return (*rows, _champion_row(champion, result, robust_metric)) if champion else rows
 
 
 def compare_runs(results: Sequence[RunResult]) -> tuple[ComparisonRow, ...]:
@@ -159,6 +163,29 @@ def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -
         dominated_by=variant.dominated_by,
         over_budget=", ".join(variant.over_budget) or None,
         reason=variant.reason,
+    )
+
+
+def _champion_row(champion: ChampionResult, result: RunResult, robust_metric: str | None) -> ComparisonRow:
+    """Return the row of what is deployed now; its reason says whose it is, or why it was not measured."""
+    evaluation, timing, artifact = champion.evaluation, champion.efficiency, champion.artifact
+    run = f", chosen in {champion.run_name}" if champion.run_name else ""
+    return ComparisonRow(
+        run=result.run_name,
+        variant=champion.name,
+        steps=" > ".join(step.name for step in artifact.steps) if artifact else "",
+        chosen=False,
+        accuracy=evaluation.accuracy.accuracy if evaluation else None,
+        accuracy_drop=None,
+        robust_accuracy=champion.metrics.get(robust_metric) if robust_metric else None,
+        robust_metric=robust_metric,
+        latency_ratio=timing.latency_ratio if timing else None,
+        latency_ratio_low=timing.latency_ratio_low if timing else None,
+        latency_ratio_high=timing.latency_ratio_high if timing else None,
+        size_bytes=artifact.payload_bytes if artifact else None,
+        peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
+        verdict=None,
+        reason=champion.problem or f"what is deployed now{run}, measured here on the same samples",
     )
 
 

@@ -34,6 +34,8 @@ class Baseline(NamedTuple):
     """Intervals of them, where measured."""
     drops: Mapping[str, PairedDrop] = {}
     """How far the variant falls behind it, by flat name."""
+    problem: str = ""
+    """Why numbers of it are missing, where that is known."""
 
 
 class Evidence(NamedTuple):
@@ -143,7 +145,8 @@ def _problem(metric: str, kind: RuleName, found: Estimate, evidence: Evidence, o
         is_there = finite(evidence.metrics.get(metric)) is not None
         compares = kind in ("max_drop", "max_ratio")
         whose = f" of {_role(evidence, other)}" if is_there and compares else ""
-        return f"{metric}{whose} is missing or not finite"
+        why = f": {other.problem}" if whose and other.problem else ""
+        return f"{metric}{whose} is missing or not finite{why}"
     if found.interval is None:
         return ""
     low, high = found.interval

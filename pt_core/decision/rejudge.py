@@ -63,11 +63,13 @@ class Rejudged(Record):
 def rejudge(result: RunResult, policy: GateConfig) -> Rejudged:
     """Return what a policy makes of the numbers, drops and intervals that a run recorded.
 
-    Rules against the champion are not applicable: what a later champion does on these samples was not measured.
+    Rules against the champion hold against the one that the run measured, whatever was promoted since; where it
+    measured none they are not applicable.
     """
+    champion = result.champion.measured if result.champion else None
     reference = next(variant for variant in result.variants if variant.name == result.reference)
     judged = tuple(
-        judge_variant(variant, reference=reference, config=policy, drops=variant.drops)
+        judge_variant(variant, reference=reference, config=policy, drops=variant.drops, champion=champion)
         for variant in result.variants
     )
     placed = place(judged, policy.selection)

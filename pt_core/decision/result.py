@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
@@ -101,6 +103,45 @@ class VariantResult(MeasuredVariant):
         return "; ".join(filter(None, [self.verdict.reason, self.why_not_promotable]))
 
 
+class ChampionResult(Record):
+    """The version that is deployed now, measured in this run like every variant; never a candidate itself."""
+
+    name: str
+    """How tables and messages call it, e.g. "champion digits/3"; no variant can be called so."""
+    model: str
+    """Name of the registered model."""
+    version: str | None
+    """Its version; ``None`` where the registry could not be asked."""
+    release_digest: str | None = None
+    """Digest of the release that was fetched."""
+    run_name: str | None = None
+    """The run that it was chosen in, where the registry tells."""
+    problem: str | None
+    """Why it could not be fetched, verified, evaluated or timed here; rules that need what is missing do not pass."""
+    artifact: Artifact | None = None
+    """What is deployed, verified; ``None`` where it could not be."""
+    evaluation: EvaluationReport | None = None
+    """What was measured on it, on the samples of this run."""
+    efficiency: EfficiencyReport | None = None
+    """How fast it is, timed among the variants."""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Every number by its flat name."""
+
+    @property
+    def measured(self) -> MeasuredVariant:
+        """What variants are judged against; one that was not evaluated has no numbers at all."""
+        is_known = self.evaluation is not None
+        return MeasuredVariant(
+            name=self.name,
+            steps=self.artifact.steps if self.artifact else (),
+            state="built" if is_known else "failed",
+            problem=self.problem,
+            artifact=self.artifact if is_known else None,
+            evaluation=self.evaluation,
+            efficiency=self.efficiency if is_known else None,
+        )
+
+
 class Link(Record):
     """A page about the run."""
 
@@ -129,6 +170,8 @@ class RunResult(Record):
     """The training that all variants come from."""
     variants: tuple[VariantResult, ...]
     """In the order of the configuration."""
+    champion: ChampionResult | None = None
+    """What is deployed now, measured beside them; ``None`` if nothing is, or it was not to be compared with."""
     transfer: TransferTable | None = None
     """Accuracy on what was crafted on one variant and scored on another; ``None`` where it was not measured."""
     warnings: tuple[str, ...] = ()
