@@ -17,6 +17,7 @@ from pt_core.limits import Limits, total_memory_bytes
 from pt_core.modeling.spec import ModelConfig
 from pt_core.record import Record
 from pt_core.training.config import TrainConfig
+from tasks.promotion import PromotionConfig
 
 _MEMORY_SHARE = 0.9
 
@@ -68,6 +69,8 @@ class PipelineConfig(Record):
     """How to time every artifact."""
     gate: GateConfig = GateConfig()
     """The limits an artifact must keep."""
+    promotion: PromotionConfig = PromotionConfig()
+    """How the winner becomes the version in use."""
     limits: LimitsConfig = LimitsConfig()
     """What one step may take."""
 

@@ -1,27 +1,18 @@
-"""Write a pipeline run into MLflow, by explicit run ids and in batches; the only file that imports mlflow."""
+"""Write a pipeline run into MLflow, by explicit run ids and in batches."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-# Set before mlflow is imported, which reads some of them once. A dead server blocks a call for about
-# four minutes with its own defaults.
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}.items():
-    os.environ.setdefault(_name, _value)
+from tasks.mlflow_settings import check_uri, quiet, settle
+
+settle()
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import Dataset as MlflowDataset  # noqa: E402
@@ -36,7 +27,6 @@ from pt_core.bundle import open_bundle  # noqa: E402
 from pt_core.data.dataset import Dataset  # noqa: E402
 from pt_core.decision.compare import comparison_rows  # noqa: E402
 from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
-from pt_core.errors import ConfigError  # noqa: E402
 from tasks import tracking_fields as fields  # noqa: E402
 from tasks.dashboard import TrackedRun, VariantTracking, without_secrets  # noqa: E402
 
@@ -68,7 +58,7 @@ def start_run(
     Raises:
         ConfigError: the address is of another kind, or holds a password.
     """
-    _check_uri(tracking_uri)
+    check_uri(tracking_uri)
     client = _client(tracking_uri)
     location = None if tracking_uri.startswith("http") else Path(artifact_root).resolve().as_uri()
     experiment_id = _ensure_experiment(client, experiment, location)
@@ -152,23 +142,8 @@ def finish_run(run: TrackedRun, status: RunStatus) -> None:
 
 
 def _client(tracking_uri: str) -> MlflowClient:
-    for name in ("mlflow", "alembic"):
-        logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.WARNING))
+    quiet()
     return MlflowClient(tracking_uri)
-
-
-def _check_uri(tracking_uri: str) -> None:
-    parts = urlsplit(tracking_uri)
-    if parts.scheme not in ("sqlite", "http", "https"):
-        raise ConfigError(
-            f"tracking_uri: {without_secrets(tracking_uri)}: expected sqlite:////<path>/mlflow.db or http(s)://<host>"
-        )
-    if "@" in parts.netloc:
-        raise ConfigError(
-            f"tracking_uri: {without_secrets(tracking_uri)}: a name or password in the address would be "
-            "stored with the run; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
-        )
 
 
 def _ensure_experiment(client: MlflowClient, name: str, location: str | None) -> str:
