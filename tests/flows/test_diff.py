@@ -8,48 +8,17 @@ from pathlib import Path
 import pytest
 import run_results
 import tiny
+from divergences import divergence, layer, link
 from tiny_fixtures import dataset
 from typer.testing import CliRunner
 
 from flows.__main__ import app
 from pt_core.artifacts.artifact import Step
-from pt_core.evaluation.difference import Divergence, LayerDifference, LinkDifference, explain
+from pt_core.evaluation.difference import Divergence
 
 __all__ = ["dataset"]
 
-FIRST = LayerDifference(
-    layer="network.0.3",
-    kind="Conv2d",
-    max_abs_error=1.5,
-    relative_error=0.41,
-    sqnr_db=7.7,
-    cosine=0.93,
-    jump=0.4,
-    within=False,
-)
-LINK = LinkDifference(
-    source="exported",
-    target="onnx",
-    state="differs",
-    precision="bf16",
-    max_relative_error=0.05,
-    num_layers=12,
-    first=FIRST,
-)
-FOUND = Divergence(
-    a="torch",
-    b="int8-dynamic",
-    num_samples=16,
-    batch_size=4,
-    precision="int8",
-    max_relative_error=0.35,
-    agrees=False,
-    first=FIRST,
-    link=LINK,
-    ranked=(FIRST,),
-    chain=(LINK,),
-    sentence=explain(FIRST, LINK, 0.35),
-)
+FOUND = divergence(link(layer()))
 
 
 @pytest.fixture

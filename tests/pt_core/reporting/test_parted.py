@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from pt_core.evaluation.difference import Divergence, LayerDifference, LinkDifference, explain
+from divergences import divergence, layer, link
+
 from pt_core.reporting.html import render_report
 
-
-def layer(name: str, jump: float | None) -> LayerDifference:
-    return LayerDifference(
-        layer=name,
-        kind="Conv2d",
-        max_abs_error=jump,
-        relative_error=jump,
-        sqnr_db=jump,
-        cosine=jump,
-        jump=jump,
-        within=jump is not None,
-    )
+UNDEFINED = dict.fromkeys(("max_abs_error", "relative_error", "sqnr_db", "cosine", "jump"))
 
 
 def test_the_page_says_where_a_failed_variant_parts(result):
-    broken, fine = layer("network.<3>", None), layer("network.5", 0.25)
-    link = LinkDifference(
-        source="exported",
-        target="onnx",
-        state="differs",
-        precision="fp32",
-        max_relative_error=1e-4,
-        num_layers=2,
-        first=broken,
-    )
-    hidden = link.model_copy(
-        update={"first": None, "state": "cannot be opened", "note": "tensorrt cannot be opened"}
-    )
-    found = Divergence(
-        a="torch",
-        b="int8-dynamic",
-        num_samples=16,
-        batch_size=4,
-        precision="int8",
-        max_relative_error=0.35,
-        agrees=False,
-        first=broken,
-        link=link,
-        ranked=(broken, fine),
-        chain=(link, hidden),
-        sentence=explain(broken, link, 0.35),
-    )
+    broken, fine = layer("network.<3>", **UNDEFINED), layer("network.5", jump=0.25, within=True)
+    step = link(broken, precision="fp32", max_relative_error=1e-4)
+    hidden = link(None, state="cannot be opened", note="tensorrt cannot be opened")
+    found = divergence(step, hidden).model_copy(update={"ranked": (broken, fine)})
     variants = tuple(v.model_copy(update={"divergence": found}) if v.steps else v for v in result.variants)
     page = render_report(result.model_copy(update={"variants": variants[:3]}))
     assert "first layer over tolerance: network.&lt;3&gt; (Conv2d), at the step exported -&gt; onnx" in page
