@@ -23,8 +23,8 @@ def centred(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     return found
 
 
-def to_predictions(logits: NDArray[np.float32], *, source: str, labels: tuple[str, ...]) -> list[Prediction]:
-    """Return one prediction per row of logits.
+def to_probabilities(logits: NDArray[np.float32], *, source: str) -> NDArray[np.float64]:
+    """Return :func:`softmax` of the logits.
 
     Raises:
         StepFailed: a logit is not finite, so that a greatest one means nothing.
@@ -32,6 +32,15 @@ def to_predictions(logits: NDArray[np.float32], *, source: str, labels: tuple[st
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if broken.size:
         raise StepFailed(f"{source}: the logits of sample {broken[0]} are not finite, expected numbers")
+    return softmax(logits)
+
+
+def to_predictions(logits: NDArray[np.float32], *, source: str, labels: tuple[str, ...]) -> list[Prediction]:
+    """Return one prediction per row of logits.
+
+    Raises:
+        StepFailed: a logit is not finite.
+    """
     return [
         Prediction(
             input=source,
@@ -40,5 +49,5 @@ def to_predictions(logits: NDArray[np.float32], *, source: str, labels: tuple[st
             probability=float(row.max()),
             probabilities=tuple(row.tolist()),
         )
-        for index, row in enumerate(softmax(logits))
+        for index, row in enumerate(to_probabilities(logits, source=source))
     ]

@@ -8,12 +8,9 @@ from pt_core.artifacts.artifact import Artifact, open_artifact
 from pt_core.artifacts.plugin import Predictor
 from pt_core.errors import DataError
 from pt_core.inference.postprocess import to_predictions
-from pt_core.inference.predictor import load_predictor
+from pt_core.inference.predictor import batch_size, load_predictor
 from pt_core.inference.preprocess import read_inputs
 from pt_core.inference.requests import Prediction, Predictions, PredictRequest
-
-_BATCH = 256
-"""Samples per call, so that a large file needs bounded memory."""
 
 
 def predict(request: PredictRequest) -> Predictions:
@@ -39,8 +36,9 @@ def predict(request: PredictRequest) -> Predictions:
 def _predict_file(path: str, artifact: Artifact, predictor: Predictor) -> list[Prediction]:
     samples = read_inputs(Path(path), artifact.spec)
     answers: list[Prediction] = []
-    for start in range(0, len(samples), _BATCH):
-        logits = predictor.logits(samples[start : start + _BATCH])
+    size = batch_size(artifact.spec)
+    for start in range(0, len(samples), size):
+        logits = predictor.logits(samples[start : start + size])
         found = to_predictions(logits, source=path, labels=artifact.labels)
         answers += [answer.model_copy(update={"index": answer.index + start}) for answer in found]
     return answers

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import Predictor
 from pt_core.artifacts.registry import make_format
 from pt_core.bundle import check_digest
 from pt_core.errors import StepUnavailable
+from pt_core.modeling.spec import ModelSpec
+
+_MAX_BATCH = 256
+_MAX_VALUES = 2**22
 
 
 def load_predictor(artifact: Artifact, device: str = "cpu") -> Predictor:
@@ -23,3 +29,12 @@ def load_predictor(artifact: Artifact, device: str = "cpu") -> Predictor:
         return plugin.load(artifact, device)
     except ImportError as error:
         raise StepUnavailable(f"{artifact.format}: {plugin.unavailable() or error}") from error
+
+
+def batch_size(spec: ModelSpec) -> int:
+    """Return how many samples are predicted in one call, so that any number of them needs bounded memory.
+
+    Where it matters, as for activations that are scaled by the batch they are in, it is part of the answer: whatever
+    predicts the same rows cuts them at multiples of it.
+    """
+    return max(1, min(_MAX_BATCH, _MAX_VALUES // math.prod(spec.input_shape)))

@@ -48,7 +48,7 @@ def read_inputs(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
     if suffix in IMAGE_SUFFIXES:
         return _read_image(path, spec)
     values = _read_csv(path) if suffix == ".csv" else _read_array(path)
-    return _as_samples(values, spec, path)
+    return _check_values(check_array(values, spec, path).astype(np.float32), spec, path)
 
 
 def _read_array(path: Path) -> NDArray[np.generic]:
@@ -104,7 +104,12 @@ def _read_image(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], dtype=np.float32)
 
 
-def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDArray[np.float32]:
+def check_array(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDArray[np.generic]:
+    """Return the values of a file as (N, *input_shape), not yet looked at one by one.
+
+    Raises:
+        DataError: with the observed and the expected dtype or shape.
+    """
     if values.dtype.kind not in ("fiu" if _takes_integers(spec) else "f"):
         raise DataError(
             f"{path}: dtype {values.dtype}, expected float32 in the units of the training data"
@@ -117,7 +122,7 @@ def _as_samples(values: NDArray[np.generic], spec: ModelSpec, path: Path) -> NDA
         values = values.reshape(-1, *spec.input_shape)
     if values.ndim == 0 or values.shape[0] == 0 or not spec.accepts(values.shape[1:]):
         raise DataError(f"{path}: shape {shape}, expected (N, {spec.describe_input()}) with N above 0")
-    return _check_values(values.astype(np.float32), spec, path)
+    return values
 
 
 def _takes_integers(spec: ModelSpec) -> bool:
