@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pt_core.decision.assemble import undefined_metrics
-from pt_core.decision.result import RunResult, VariantResult
+from pt_core.decision.result import ChampionResult, RunResult, VariantResult
 
 
 def run_document(result: RunResult, *, folder: Path, exit_code: int) -> dict[str, JsonValue]:
@@ -29,11 +29,27 @@ def run_document(result: RunResult, *, folder: Path, exit_code: int) -> dict[str
         "dataset": {"fingerprint": result.dataset.fingerprint, "digest": result.dataset.digest},
         "git_commit": result.checkpoint.environment.git_commit,
         "variants": [_variant(variant) for variant in result.variants],
+        "champion": _champion(result.champion) if result.champion else None,
         "transfer": result.transfer.model_dump(mode="json") if result.transfer else None,
         "warnings": list(result.warnings),
         "skipped": {v.name: v.problem for v in result.variants if v.state == "skipped"},
         "policy": result.policy.model_dump(mode="json") if result.policy else None,
         "reproduce": result.reproduce,
+    }
+
+
+def _champion(champion: ChampionResult) -> dict[str, JsonValue]:
+    artifact = champion.artifact
+    return {
+        "name": champion.name,
+        "model": champion.model,
+        "version": champion.version,
+        "run_name": champion.run_name,
+        "problem": champion.problem,
+        "release_digest": champion.release_digest,
+        "artifact_digest": artifact.digest if artifact else None,
+        "artifact_path": artifact.directory if artifact else None,
+        "metrics": dict(champion.metrics),
     }
 
 

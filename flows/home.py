@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 from pt_core.isolation import CODE_PATH_VARIABLE
+from pt_core.keys import DEFAULT_HOME, HOME_VARIABLE, Keys, Trust, keys_of
 from pt_core.record import Record
-
-HOME_VARIABLE = "PT_PIPELINE_HOME"
 
 
 class Home(Record):
@@ -29,6 +28,11 @@ class Home(Record):
         return Path(self.root) / "runs"
 
     @property
+    def releases(self) -> Path:
+        """Where releases fetched from the registry are kept, by their digest."""
+        return Path(self.root) / "releases"
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's address: the server in MLFLOW_TRACKING_URI, or a SQLite file here."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root}/mlflow.db"
@@ -38,10 +42,19 @@ class Home(Record):
         """Where MLflow keeps its artifacts when it runs on the SQLite file."""
         return str(Path(self.root) / "mlartifacts")
 
+    @property
+    def keys(self) -> Keys:
+        """The key that signs, and the folder of those that are trusted: the environment's, or those in ``keys`` here."""
+        return keys_of(Path(self.root))
+
+    def trust(self, unsigned: tuple[str, ...] = ()) -> Trust:
+        """Return whose bundles load where loading runs code in them; ``unsigned`` are those that the user named."""
+        return Trust(keys=self.keys.trusted, unsigned=unsigned)
+
 
 def current_home() -> Home:
     """Return the home folder of this process: PT_PIPELINE_HOME, or .pt-pipeline here."""
-    return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or ".pt-pipeline").resolve()))
+    return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()))
 
 
 def activate(home: Path | None) -> Home:

@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.champion import find_champion, to_measure, warnings_about, with_measurements
 from flows.check import Checked, check
 from flows.divergence import explain_refused
 from flows.home import Home, activate
@@ -24,7 +25,7 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
 from pt_core.decision.pareto import place
-from pt_core.decision.result import Link, MeasuredVariant, RunResult, VariantResult
+from pt_core.decision.result import ChampionResult, Link, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
 from pt_core.environment import describe_environment, num_cpus
 from pt_core.errors import GateRefused
@@ -39,8 +40,7 @@ from tasks.data import prepare
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report, store
-from tasks.track import track_finish, track_result, track_start, track_training
-from tasks.tracking import RunStatus
+from tasks.track import close_failed, track_finish, track_result, track_start, track_training
 from tasks.train import train
 from tasks.verify import verify
 
@@ -65,27 +65,26 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     tracked = track_start(
         home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, _tags(config)
     )
-    status: RunStatus = "FAILED"
     try:
         dataset, checkpoint, reference = train_and_verify(checked, home)
         track_training(tracked, checkpoint, dataset)
-        variants, base = build_and_measure(checked, reference, dataset, home)
+        champion = find_champion(checked.settings, home)
+        variants, base, champion = build_and_measure(checked, reference, dataset, home, champion)
         transferred = measure_transfer(variants, dataset=dataset, config=checked.settings, home=home)
-        judged = tuple(gate(variant, base, checked.settings.gate) for variant in variants)
-        limits = checked.settings.limits.for_step()
-        judged = explain_refused(judged, base, dataset=dataset, limits=limits)
+        judged = judge_all(checked, variants, base, champion, dataset)
         result = _result(
             name, checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked
         )
-        result = result.model_copy(update=transferred._asdict())
+        warnings = (*transferred.warnings, *warnings_about(champion, checked.settings, dataset))
+        update = transferred._asdict() | {"warnings": warnings, "champion": champion}
+        result = result.model_copy(update=update)
         result = publish_all(result, tracked, str(home.runs / name))
-        status = "FINISHED" if result.winner else "FAILED"
     except BaseException:
         # The threads that wait for a child never see an interrupt: without this the run would end with the child.
         stop_all()
+        close_failed(tracked)
         raise
-    finally:
-        track_finish(tracked, status)
+    track_finish(tracked, "FINISHED" if result.winner else "FAILED")
     if result.winner is None:
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])
     return result
@@ -104,9 +103,13 @@ def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint,
 
 
 def build_and_measure(
-    checked: Checked, reference: Artifact, dataset: Dataset, home: Home
-) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant]:
-    """Build, evaluate and time every variant; return them and the reference."""
+    checked: Checked,
+    reference: Artifact,
+    dataset: Dataset,
+    home: Home,
+    champion: ChampionResult | None = None,
+) -> tuple[tuple[MeasuredVariant, ...], MeasuredVariant, ChampionResult | None]:
+    """Build every variant, evaluate and time them and the champion alike; return them, the reference and the champion."""
     settings, plan = checked.settings, checked.plan
     limits = settings.limits.for_step()
     crafting = attack_request(settings, reference, dataset, home)
@@ -114,10 +117,26 @@ def build_and_measure(
     built = build_tree(plan, reference=reference, dataset=dataset, home=home, limits=limits)
     attacks = settle(attack, crafting, limits, crafted)
     ends = {variant.node: built[variant.node] for variant in plan.variants}
-    reports = evaluate_all(ends, attacks=attacks, dataset=dataset, config=settings, home=home)
-    timings = time_all(ends, reports=reports, reference=reference, dataset=dataset, config=settings)
+    # The variants last: where the champion is one of them, its record is the one that this run built.
+    running = to_measure(champion) | ends
+    reports = evaluate_all(running, attacks=attacks, dataset=dataset, config=settings, home=home)
+    timings = time_all(running, reports=reports, reference=reference, dataset=dataset, config=settings)
     measured = measured_variants(settings, plan, built=ends, reports=reports, timings=timings)
-    return measured, next(variant for variant in measured if not variant.steps)
+    base = next(variant for variant in measured if not variant.steps)
+    return measured, base, with_measurements(champion, reports, timings)
+
+
+def judge_all(
+    checked: Checked,
+    variants: tuple[MeasuredVariant, ...],
+    base: MeasuredVariant,
+    champion: ChampionResult | None,
+    dataset: Dataset,
+) -> tuple[VariantResult, ...]:
+    """Judge every variant against the reference and the champion, and locate where the refused ones part."""
+    deployed = champion.measured if champion else None
+    judged = tuple(gate(variant, base, checked.settings.gate, deployed) for variant in variants)
+    return explain_refused(judged, base, dataset=dataset, limits=checked.settings.limits.for_step())
 
 
 def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResult:

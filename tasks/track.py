@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
@@ -13,6 +15,8 @@ from pt_core.decision.result import Link, RunResult
 from tasks import tracking
 from tasks.dashboard import TrackedRun, links
 from tasks.progress import shown
+
+logger = logging.getLogger(__name__)
 
 
 @task(name="track-start", task_run_name="open MLflow run", cache_policy=NO_CACHE)
@@ -56,6 +60,20 @@ def track_result(run: TrackedRun, result: RunResult, folder: str) -> tuple[Link,
 def track_finish(run: TrackedRun, status: tracking.RunStatus) -> None:
     """Close the parent run."""
     tracking.finish_run(run, status)
+
+
+def close_failed(
+    run: TrackedRun, finish: Callable[[TrackedRun, tracking.RunStatus], None] = track_finish
+) -> None:
+    """Close the parent run of a failed run; that this fails too is a warning, so that the first error is the one shown."""
+    try:
+        finish(run, "FAILED")
+    except Exception as error:  # noqa: BLE001 - whatever MLflow or Prefect raise here, it is not why the run failed
+        logger.warning(
+            "MLflow run %s stays open, it could not be closed: %s",
+            run.run_id,
+            " ".join(str(error).split())[:500],
+        )
 
 
 def _pictures(files: list[Path], variant: str) -> dict[str, Path]:

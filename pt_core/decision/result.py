@@ -116,6 +116,8 @@ class ChampionResult(Record):
     """Digest of the release that was fetched."""
     run_name: str | None = None
     """The run that it was chosen in, where the registry tells."""
+    dataset_digest: str | None = None
+    """Digest of the dataset that it was trained on, where its lineage tells."""
     problem: str | None
     """Why it could not be fetched, verified, evaluated or timed here; rules that need what is missing do not pass."""
     artifact: Artifact | None = None
