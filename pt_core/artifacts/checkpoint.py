@@ -36,6 +36,51 @@ class EpochMetrics(Record):
     """Training samples per second."""
 
 
+class LoadReport(Record):
+    """What a partial load took and left."""
+
+    loaded: tuple[str, ...]
+    """Names that were loaded."""
+    missing: tuple[str, ...]
+    """Names that the network has and the file lacks."""
+    unexpected: tuple[str, ...]
+    """Names that the file has and the network lacks."""
+    mismatched: tuple[str, ...]
+    """One line for each name whose shape or type differs."""
+    loaded_fraction: float
+    """Loaded share of the network's weight elements, 0 to 1."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each tensor that was not loaded, or not there to load."""
+        missing = tuple(f"{name}: missing" for name in self.missing)
+        unexpected = tuple(f"{name}: unexpected" for name in self.unexpected)
+        return (*self.mismatched, *missing, *unexpected)
+
+
+class StartedFrom(Record):
+    """The checkpoint that training started from."""
+
+    digest: str
+    """Its digest."""
+    directory: str
+    """Where it was."""
+    strict: bool
+    """Whether every tensor had to fit."""
+    report: LoadReport
+    """Which tensors were taken; the normalisation is that of the new data, so it is not among them."""
+
+    @property
+    def sentence(self) -> str:
+        """What was loaded, in one line."""
+        report = self.report
+        return (
+            f"started from checkpoint {self.digest[:12]}: {len(report.loaded)} tensors with "
+            f"{report.loaded_fraction:.1%} of the weights loaded, {len(report.missing)} missing, "
+            f"{len(report.unexpected)} unexpected, {len(report.mismatched)} mismatched"
+        )
+
+
 class CheckpointInfo(Record):
     """What the manifest of a checkpoint says about it."""
 
@@ -65,6 +110,15 @@ class CheckpointInfo(Record):
     """Trainable weight elements."""
     environment: Environment
     """Machine, libraries and Git commit."""
+    num_frozen_parameters: int = 0
+    """Weight elements that were not trained: by ``model.freeze`` or by the network's own code."""
+    frozen: tuple[str, ...] = ()
+    """Names of the parameters that ``model.freeze`` held, in the network's own code."""
+    flops_per_sample: int | None = None
+    """Floating-point operations of one sample's forward pass, a multiplication and an addition counted as two;
+    undefined where torch cannot count them."""
+    warm_start: StartedFrom | None = None
+    """The checkpoint whose weights training started with; null where they were drawn."""
 
 
 class Checkpoint(CheckpointInfo, Bundle):

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pt_core.artifacts.artifact import GOLDEN
-from pt_core.artifacts.checkpoint import TRAINING_STATE, WEIGHTS, Checkpoint, CheckpointInfo
+from pt_core.artifacts.checkpoint import TRAINING_STATE, WEIGHTS, Checkpoint, CheckpointInfo, LoadReport
 from pt_core.artifacts.integrity import IntegrityReport, replay_golden, report_bytes
 from pt_core.artifacts.tensors import check_finite, load_tensors, save_tensors, write_golden
 from pt_core.artifacts.training_state import MAX_TRAINING_STATE_BYTES, check_archive, check_tensors
-from pt_core.artifacts.weights import LoadReport, load_partially, load_strictly, state_arrays
+from pt_core.artifacts.weights import load_partially, load_strictly, state_arrays
 from pt_core.bundle import Bundle, Manifest, open_bundle, read_info, seal, staging
 from pt_core.errors import IntegrityError, StepFailed
 from pt_core.modeling.network import build_network

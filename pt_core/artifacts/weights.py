@@ -10,24 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pt_core.artifacts.checkpoint import LoadReport
 from pt_core.artifacts.tensors import Arrays
 from pt_core.errors import ConfigError, IntegrityError
-from pt_core.record import Record
-
-
-class LoadReport(Record):
-    """What a partial load took and left."""
-
-    loaded: tuple[str, ...]
-    """Names that were loaded."""
-    missing: tuple[str, ...]
-    """Names that the network has and the file lacks."""
-    unexpected: tuple[str, ...]
-    """Names that the file has and the network lacks."""
-    mismatched: tuple[str, ...]
-    """One line for each name whose shape or type differs."""
-    loaded_fraction: float
-    """Loaded share of the network's weight elements, 0 to 1."""
 
 
 def state_arrays(network: nn.Module) -> Arrays:
@@ -49,25 +34,21 @@ def state_arrays(network: nn.Module) -> Arrays:
     return arrays
 
 
-def load_strictly(network: nn.Module, arrays: Mapping[str, NDArray[Any]], *, source: Path) -> None:
-    """Load every name into a network.
+def load_strictly(network: nn.Module, arrays: Mapping[str, NDArray[Any]], *, source: Path) -> LoadReport:
+    """Load every name into a network, and return the report, which has nothing but loaded names.
 
     Raises:
         IntegrityError: a name is missing, unexpected, or differs in shape or type; the details list each.
     """
     report = _compare(network, arrays)
-    problems = [
-        *(f"{name}: missing" for name in report.missing),
-        *(f"{name}: unexpected" for name in report.unexpected),
-        *report.mismatched,
-    ]
-    if problems:
+    if report.problems:
         raise IntegrityError(
-            f"{source}: {len(problems)} tensor(s) do not fit the network {type(network).__name__}; "
+            f"{source}: {len(report.problems)} tensor(s) do not fit the network {type(network).__name__}; "
             "the file or the model's code has changed",
-            details=problems,
+            details=report.problems,
         )
     _put(network, arrays, report.loaded)
+    return report
 
 
 def load_partially(
@@ -91,11 +72,7 @@ def load_partially(
         raise IntegrityError(
             f"only {report.loaded_fraction:.1%} of the weights of {type(network).__name__} fit, "
             f"at least {min_fraction:.1%} is asked for",
-            details=[
-                *report.mismatched,
-                *(f"{name}: missing" for name in report.missing),
-                *(f"{name}: unexpected" for name in report.unexpected),
-            ],
+            details=report.problems,
         )
     _put(network, arrays, report.loaded)
     return report

@@ -68,7 +68,7 @@ class TorchScriptFormat(Record):
         import torch
 
         from pt_core.formats.capture import example_inputs
-        from pt_core.modeling.network import Normalized
+        from pt_core.modeling.normalized import Normalized
 
         if self.method == "script" and isinstance(network, Normalized):
             # A trace keeps the control flow of the scripted parts in it, and our own layer has none.

@@ -1,9 +1,9 @@
-"""Gradient checkpointing: recompute the activations of a network's blocks instead of keeping them."""
+"""Gradient checkpointing: recompute the activations inside a network's modules instead of keeping them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,32 +11,66 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from pt_core.errors import ConfigError
+from pt_core.modeling.names import matching
+from pt_core.modeling.normalized import own_network
+
+_WHERE = "model.gradient_checkpointing"
 
 
 @contextlib.contextmanager
-def gradient_checkpointing(network: nn.Module) -> Iterator[int]:
-    """Checkpoint every block of a network while the context is open; yield how many there are.
+def gradient_checkpointing(network: nn.Module, patterns: Sequence[str] | None = None) -> Iterator[int]:
+    """Checkpoint modules of a network while the context is open; yield how many there are.
 
-    Blocks are what :func:`find_blocks` finds.
     Loss, gradients, buffers and the keys of the state are those without checkpointing; on leaving, the
     network is exactly what it was, so that nothing of this reaches an exported graph.
 
+    Args:
+        network: in training mode or not; in evaluation mode nothing is recomputed.
+        patterns: which modules, by :func:`choose_modules`; ``None`` takes what :func:`find_blocks` finds.
+
     Raises:
-        ConfigError: the network has no such block.
+        ConfigError: the network has no such block, or a pattern chooses nothing that can be recomputed.
     """
-    blocks = find_blocks(network)
-    if not blocks:
+    chosen = find_blocks(network) if patterns is None else choose_modules(network, patterns)
+    if not chosen:
         raise ConfigError(
-            f"model.gradient_checkpointing: {type(network).__name__} has no blocks to recompute; put them into "
-            "an nn.Sequential or nn.ModuleList, each block a module of several layers, or set it to false"
+            f"{_WHERE}: {type(network).__name__} has no blocks to recompute; put them into "
+            "an nn.Sequential or nn.ModuleList, each block a module of several layers, name modules by patterns, "
+            "or set it to false"
         )
-    for block in blocks:
-        block.forward = _checkpointed(block)
+    for module in chosen:
+        module.forward = _checkpointed(module)
     try:
-        yield len(blocks)
+        yield len(chosen)
     finally:
-        for block in blocks:
-            del block.__dict__["forward"]
+        for module in chosen:
+            del module.__dict__["forward"]
+
+
+def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextlib.AbstractContextManager[int]:
+    """Return the context of the configured choice: all blocks, the modules of some patterns, or none."""
+    if not choice:
+        return contextlib.nullcontext(0)
+    return gradient_checkpointing(network, None if choice is True else choice)
+
+
+def choose_modules(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
+    """Return the modules whose names match, in order; of one inside another only the outer, which covers both.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or a container that is never called.
+    """
+    modules = {name: module for name, module in own_network(network).named_modules() if name}
+    chosen: dict[str, nn.Module] = {}
+    for name in matching(patterns, tuple(modules), where=_WHERE):
+        if isinstance(modules[name], nn.ModuleList | nn.ModuleDict):
+            raise ConfigError(
+                f"{_WHERE}: {name} is an nn.{type(modules[name]).__name__}, which is never called itself; "
+                f"take the modules in it by {name}.*"
+            )
+        if not any(name.startswith(f"{outer}.") for outer in chosen):
+            chosen[name] = modules[name]
+    return list(dict.fromkeys(chosen.values()))
 
 
 def find_blocks(network: nn.Module) -> list[nn.Module]:

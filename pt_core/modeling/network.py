@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pydantic import JsonValue
@@ -14,29 +14,10 @@ from pt_core.data.dataset import Dataset, load_split
 from pt_core.errors import ConfigError
 from pt_core.modeling.axes import check_axes
 from pt_core.modeling.builder import check_builder
+from pt_core.modeling.normalized import Normalized
 from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.modeling.target import import_function, nearest
 from pt_core.modeling.trial import try_network
-
-
-class Normalized(nn.Module):
-    """A network that takes raw input: (N, *input_shape) float32 -> (N, num_classes) logits."""
-
-    mean: torch.Tensor | None
-    std: torch.Tensor | None
-
-    def __init__(self, network: nn.Module, *, spec: ModelSpec) -> None:
-        """Keep mean and deviation as buffers, shaped to broadcast; without them raw input goes through."""
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", _broadcastable(spec.mean, spec.input_shape))
-        self.register_buffer("std", _broadcastable(spec.std, spec.input_shape))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits of raw inputs."""
-        if self.mean is not None and self.std is not None:
-            x = (x - self.mean) / self.std
-        return cast("torch.Tensor", self.network(x))
 
 
 def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool) -> ModelSpec:
@@ -133,9 +114,3 @@ def _complete_arguments(
             f"model.arguments: {config.target} needs {', '.join(missing)}; set model.arguments.{missing[0]}"
         )
     return arguments
-
-
-def _broadcastable(values: tuple[float, ...] | None, input_shape: tuple[int, ...]) -> torch.Tensor | None:
-    if values is None:
-        return None
-    return torch.tensor(values, dtype=torch.float32).reshape(1, len(values), *[1] * (len(input_shape) - 1))

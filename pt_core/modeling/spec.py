@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pt_core.record import Record
 
@@ -33,6 +33,35 @@ class DynamicAxis(Record):
         return f"size_{self.axis}"
 
 
+class WarmStart(Record):
+    """Where the weights come from that training starts with."""
+
+    checkpoint: str = Field(min_length=1)
+    """Folder of a checkpoint, absolute or relative to the configuration file."""
+    min_loaded_fraction: float | None = Field(default=None, gt=0, le=1)
+    """Least share of the network's weight elements that must fit, 0 to 1, where not all need to."""
+    strict: bool = True
+    """Whether every tensor must fit by name, shape and type; false where ``min_loaded_fraction`` is given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_makes_it_partial(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        return {"strict": given.get("min_loaded_fraction") is None, **given}
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if self.strict and self.min_loaded_fraction is not None:
+            raise ValueError("strict: true leaves no share to choose; remove it, or min_loaded_fraction")
+        if not self.strict and self.min_loaded_fraction is None:
+            raise ValueError(
+                "strict: false needs the share of the weights that must fit all the same; "
+                "set min_loaded_fraction, for example 0.9"
+            )
+        return self
+
+
 class ModelConfig(Record):
     """Which network to train."""
 
@@ -44,10 +73,25 @@ class ModelConfig(Record):
     """How weights are drawn before training, by layer type; "keep" leaves what the network's code drew or loaded."""
     normalize: bool = True
     """Whether the first layer subtracts the training split's mean and divides by its deviation."""
-    gradient_checkpointing: bool = False
-    """Whether to trade compute for memory by recomputing activations of the network's blocks."""
+    warm_start: WarmStart | None = None
+    """The checkpoint to start from in place of drawn weights; null starts anew."""
+    freeze: tuple[str, ...] = ()
+    """Patterns (``backbone.*``) of the names of parameters that are not trained; batch normalisation that is frozen
+    whole keeps its statistics too."""
+    gradient_checkpointing: bool | tuple[str, ...] = False
+    """Whether to trade compute for memory by recomputing activations: of the network's blocks, or of the modules whose
+    names match these patterns (``blocks.*``)."""
     dynamic_axes: tuple[DynamicAxis, ...] = ()
     """Axes of one sample that may vary after training, e.g. height and width before adaptive pooling."""
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _is_a_choice_or_patterns(cls, given: object) -> object:
+        if not isinstance(given, bool | list | tuple):
+            raise ValueError(  # noqa: TRY004 - a setting's mistake is a ValueError to pydantic
+                f"expected true, false or a list of patterns such as [blocks.*], found {given!r}"
+            )
+        return given
 
 
 class ModelSpec(Record):

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import nn
 
 from pt_core.errors import StepFailed
+from pt_core.modeling.freeze import training_mode
 from pt_core.training.batches import Fetch
 from pt_core.training.session import Session
 
@@ -40,7 +41,7 @@ def train_epoch(session: Session, *, fetch: Fetch, rows: Iterable[torch.Tensor],
     Raises:
         StepFailed: a loss was NaN or infinite.
     """
-    session.network.train()
+    training_mode(session.network)
     losses, norms, corrects, sizes = [], [], [], []
     num_skipped = 0
     for step, batch_rows in enumerate(rows, start=1):

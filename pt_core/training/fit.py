@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetrics
 from pt_core.artifacts.checkpoint_files import save_checkpoint
@@ -17,7 +17,8 @@ from pt_core.devices import resolve_device, resolve_precision
 from pt_core.environment import describe_environment
 from pt_core.errors import StepFailed
 from pt_core.isolation import report_progress
-from pt_core.modeling.memory import gradient_checkpointing
+from pt_core.modeling.cost import network_cost
+from pt_core.modeling.memory import saving_memory
 from pt_core.modeling.network import build_network, complete_spec
 from pt_core.training.batches import Fetch, count_batches, make_fetch, ordered_rows, shuffled_rows
 from pt_core.training.config import TrainConfig
@@ -63,13 +64,14 @@ def train(request: TrainRequest) -> Checkpoint:
     session = start_session(
         spec,
         config,
-        initialization=request.model.initialization,
+        model=request.model,
         seed=request.seed,
         device=device,
         precision=decision.precision,
         total_steps=config.epochs * count_batches(len(data.train.y), config.batch_size),
+        source=request.warm_start,
     )
-    with gradient_checkpointing(session.network) if request.model.gradient_checkpointing else _nothing():
+    with saving_memory(session.network, request.model.gradient_checkpointing):
         history, kept = _run_epochs(session, data)
     # A fresh network: on the CPU, contiguous, and with nothing that is not in the saved weights.
     network = build_network(spec)
@@ -86,8 +88,12 @@ def train(request: TrainRequest) -> Checkpoint:
         device=device,
         epoch=kept.epoch,
         history=tuple(history),
-        num_parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
+        num_parameters=_num_parameters(session.network, trained=True),
         environment=describe_environment(),
+        num_frozen_parameters=_num_parameters(session.network, trained=False),
+        frozen=session.frozen,
+        flops_per_sample=network_cost(network.eval(), input_shape=spec.input_shape).flops,
+        warm_start=session.warm_start,
     )
     return save_checkpoint(
         Path(request.store),
@@ -98,8 +104,8 @@ def train(request: TrainRequest) -> Checkpoint:
     )
 
 
-def _nothing() -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
+def _num_parameters(network: nn.Module, *, trained: bool) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad == trained)
 
 
 def _open_data(request: TrainRequest, device: str) -> Data:

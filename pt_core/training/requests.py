@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
+from pt_core.bundle import Bundle
 from pt_core.data.dataset import Dataset
 from pt_core.modeling.spec import ModelConfig
 from pt_core.record import Record
@@ -23,3 +28,13 @@ class TrainRequest(Record):
     """The seed of everything random."""
     store: str
     """Folder that the checkpoint is written into."""
+    warm_start: Bundle | None = None
+    """The checkpoint to start from, as it was found: its digest makes another one a different request."""
+
+    @model_validator(mode="after")
+    def _starts_from_what_is_configured(self) -> Self:
+        if (self.warm_start is None) != (self.model.warm_start is None):
+            raise ValueError(
+                "warm_start: expected the bundle of model.warm_start.checkpoint, and only of that"
+            )
+        return self

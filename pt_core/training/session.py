@@ -11,9 +11,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from pt_core.artifacts.checkpoint import StartedFrom
+from pt_core.artifacts.warm_start import warm_start
+from pt_core.bundle import Bundle
+from pt_core.modeling.freeze import freeze
 from pt_core.modeling.initialize import initialize
 from pt_core.modeling.network import build_network
-from pt_core.modeling.spec import Initialization, ModelSpec
+from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.training.config import TrainConfig
 from pt_core.training.optim import make_optimizer, make_schedule
 from pt_core.training.seed import seed_everything
@@ -41,6 +45,10 @@ class Session(NamedTuple):
     """Where."""
     precision: str
     """fp32, bf16-mixed or fp16-mixed."""
+    warm_start: StartedFrom | None = None
+    """The checkpoint whose weights it starts with."""
+    frozen: tuple[str, ...] = ()
+    """Names of the parameters that are not trained because the configuration says so."""
 
     def autocast(self) -> torch.amp.autocast:
         """Return the context that a forward pass runs in."""
@@ -52,16 +60,23 @@ def start_session(
     spec: ModelSpec,
     config: TrainConfig,
     *,
-    initialization: Initialization,
+    model: ModelConfig,
     seed: int,
     device: str,
     precision: str,
     total_steps: int,
+    source: Bundle | None = None,
 ) -> Session:
-    """Return a run that has not yet made a step; equal seeds give equal weights and orders."""
+    """Return a run that has not yet made a step; equal seeds give equal weights and orders.
+
+    Raises:
+        ConfigError: the weights of ``source`` do not fit as far as asked, or a pattern freezes nothing or everything.
+    """
     seed_everything(seed)
     network = build_network(spec)
-    initialize(network, method=initialization, generator=torch.Generator().manual_seed(seed))
+    initialize(network, method=model.initialization, generator=torch.Generator().manual_seed(seed))
+    started = warm_start(network, model.warm_start, source=source) if model.warm_start and source else None
+    frozen = freeze(network, model.freeze)
     network.to(device)
     if config.channels_last and len(spec.input_shape) == 3:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -75,6 +90,8 @@ def start_session(
         config=config,
         device=device,
         precision=precision,
+        warm_start=started,
+        frozen=frozen,
     )
 
 

@@ -23,8 +23,9 @@ def start(digits):
 
     def start(precision="fp32", **changes):
         config = TrainConfig.model_validate({"schedule": "constant", "optimizer": "sgd", **changes})
+        model = ModelConfig(initialization="kaiming")
         return start_session(
-            spec, config, initialization="kaiming", seed=0, device="cpu", precision=precision, total_steps=100
+            spec, config, model=model, seed=0, device="cpu", precision=precision, total_steps=100
         )
 
     return start
