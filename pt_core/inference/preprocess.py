@@ -70,16 +70,17 @@ def _read_csv(path: Path) -> NDArray[np.float64]:
             rows = [row for row in csv.reader(stream) if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a text file of comma-separated values: {error}") from error
-    start = 1 if rows and not _is_numeric(rows[0]) else 0
+    start = 1 if rows and not is_numeric(rows[0]) else 0
     for number, row in enumerate(rows[start:], start=start + 1):
-        if not _is_numeric(row) or len(row) != len(rows[start]):
+        if not is_numeric(row) or len(row) != len(rows[start]):
             raise DataError(
                 f"{path}: row {number} is {','.join(row)[:60]!r}, expected {len(rows[start])} numeric columns"
             )
     return np.array([[float(cell) for cell in row] for row in rows[start:]], dtype=np.float64)
 
 
-def _is_numeric(row: list[str]) -> bool:
+def is_numeric(row: list[str]) -> bool:
+    """Return whether every cell is a number, which a header is not."""
     try:
         [float(cell) for cell in row]
     except ValueError:
