@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from pt_core.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
     SCHEMA_VERSION,
+    SIGNATURE,
     BundleKind,
     FileEntry,
     Manifest,
@@ -80,15 +81,29 @@ def staging(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def seal(folder: Path, *, name: str, kind: BundleKind, info: Record) -> Bundle:
+def seal(
+    folder: Path,
+    *,
+    name: str,
+    kind: BundleKind,
+    info: Record,
+    sign: Callable[[Path], object] | None = None,
+) -> Bundle:
     """Make a staging directory durable under its final name, ``<name>-<first 12 digits of its digest>``.
 
     Every file is flushed to disk, the manifest is written last, and one rename publishes the whole:
     at any moment the final name either does not exist or is complete. A bundle that is already there
-    with the same bytes is kept; one whose bytes were damaged is set aside first.
+    with the same bytes is kept, under the new signature; one whose bytes were damaged is set aside first.
+
+    Args:
+        folder: the staging directory.
+        name: start of the final name.
+        kind: what the bundle is.
+        info: the record that describes the content.
+        sign: writes a signature of the directory, manifest included, into it; without one it is not signed.
 
     Raises:
-        IntegrityError: the folder holds a link, a special file, or a file of the manifest's own name.
+        IntegrityError: the folder holds a link, a special file, or a file of the manifest's or signature's own name.
         OSError: the disk refused a write; nothing exists under the final name.
     """
     manifest, text = _build_manifest(folder, kind, info)
@@ -97,6 +112,9 @@ def seal(folder: Path, *, name: str, kind: BundleKind, info: Record) -> Bundle:
         _fsync(folder / entry.path)
     (folder / MANIFEST).write_text(text)
     _fsync(folder / MANIFEST)
+    if sign is not None:
+        sign(folder)
+        _fsync(folder / SIGNATURE)
     for directory in [path for path in folder.rglob("*") if path.is_dir()]:
         _fsync(directory)
     _fsync(folder)
@@ -186,10 +204,11 @@ def sweep(parent: Path) -> int:
 
 def _build_manifest(folder: Path, kind: BundleKind, info: Record) -> tuple[Manifest, str]:
     content = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    odd = [path for path in content if path.is_symlink() or not path.is_file() or path == folder / MANIFEST]
+    reserved = (folder / MANIFEST, folder / SIGNATURE)
+    odd = [path for path in content if path.is_symlink() or not path.is_file() or path in reserved]
     if odd:
         raise IntegrityError(
-            f"{folder}: only plain files can be sealed, and {MANIFEST} is a reserved name",
+            f"{folder}: only plain files can be sealed, and {MANIFEST} and {SIGNATURE} are reserved names",
             details=[path.relative_to(folder).as_posix() for path in odd],
         )
     try:
@@ -215,6 +234,8 @@ def _publish(folder: Path, destination: Path, digest: str) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
+        with contextlib.suppress(FileNotFoundError):  # not signed
+            (folder / SIGNATURE).replace(destination / SIGNATURE)
     if not is_intact(destination, digest):
         raise IntegrityError(f"{destination}: could not be published from {folder}")
     _fsync(destination.parent)

@@ -7,11 +7,18 @@ import uuid
 from pathlib import Path
 
 
-def write_bytes_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one rename, so that a reader never sees half a file."""
+def write_bytes_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace ``path`` by ``content`` in one rename, so that a reader never sees half a file.
+
+    Args:
+        path: the file.
+        content: what it shall hold.
+        mode: its permissions from the first byte on, less those that the process's umask takes away.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        with partial.open("wb") as stream:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -12,6 +12,8 @@ from pt_core.errors import IntegrityError
 from pt_core.record import Record
 
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"
+"""A signature over all other files, the manifest included; so it is in no manifest and part of no digest."""
 SCHEMA_VERSION = 1
 MAX_MANIFEST_BYTES = 16 * 2**20
 """A manifest is read whole before anything is trusted, so its size is bounded."""
@@ -19,7 +21,7 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILES = 100_000
 """Bound on the files of one bundle."""
 
-BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation"]
+BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation", "release"]
 
 
 class FileEntry(Record):
@@ -101,9 +103,9 @@ def read_manifest(directory: Path) -> tuple[Manifest, str]:
 
 
 def compare(directory: Path, manifest: Manifest) -> list[str]:
-    """Return one line for each file of a directory that differs from its manifest."""
+    """Return one line for each file of a directory that differs from its manifest; its signature is not looked at."""
     expected = {entry.path: entry for entry in manifest.files}
-    if MANIFEST in expected or len(expected) != len(manifest.files):
+    if {MANIFEST, SIGNATURE} & expected.keys() or len(expected) != len(manifest.files):
         return [f"{MANIFEST}: lists itself, or a file twice"]
     found: set[str] = set()
     problems = []
@@ -111,7 +113,7 @@ def compare(directory: Path, manifest: Manifest) -> list[str]:
         name = path.relative_to(directory).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             problems.append(f"{name}: not a plain file")
-        elif path.is_file() and name != MANIFEST:
+        elif path.is_file() and name not in (MANIFEST, SIGNATURE):
             found.add(name)
             if name not in expected:
                 problems.append(f"{name}: not in the manifest")

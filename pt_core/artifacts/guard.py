@@ -1,0 +1,70 @@
+"""The load guard: an artifact whose format is a program loads only if someone who is trusted vouches for its bytes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.registry import make_format
+from pt_core.bundle import Bundle
+from pt_core.errors import IntegrityError
+from pt_core.keys import Trust
+from pt_core.signing import check_signature
+
+MIN_DIGEST_DIGITS = 12
+_NAMED_DIGEST = re.compile(r"-([0-9a-f]{12})$")
+
+
+def is_program(format_name: str) -> bool:
+    """Return whether loading this format runs code that is in its files; of a format that does not say, it does.
+
+    Raises:
+        PlanError: no format has this name.
+    """
+    return bool(getattr(make_format(format_name), "is_program", True))
+
+
+def vouch(artifact: Artifact, trust: Trust) -> str | None:
+    """Return the fingerprint of the trusted key that signed an artifact, or ``None`` where it needs none.
+
+    For the doors, where an artifact comes from a path: the bytes were checked against the manifest, and this says
+    who wrote the manifest. Inside a run the record says it, for the run made the artifact itself.
+
+    Raises:
+        IntegrityError: it is a program, and neither signed by a trusted key nor named by the user.
+    """
+    if not is_program(artifact.format):
+        return None
+    return signed_or_named(
+        artifact, trust, why=f"{artifact.format} artifacts are programs that run when they load"
+    )
+
+
+def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:
+    """Return the fingerprint of the trusted key that signed a bundle, or ``None`` where the user named it.
+
+    Raises:
+        IntegrityError: it is neither; ``why`` says what it matters for.
+    """
+    directory = Path(bundle.directory)
+    if any(_names(entry, bundle) for entry in trust.unsigned):
+        return None
+    try:
+        return check_signature(directory, Path(trust.keys))
+    except IntegrityError as error:
+        raise IntegrityError(
+            f"{error.message}; {why}, so it is not loaded; if you vouch for it, say so by its name: "
+            f"--trust-unsigned {directory.name}",
+            details=error.details,
+        ) from error
+
+
+def _names(entry: str, bundle: Bundle) -> bool:
+    """Return whether the user named this bundle: by its digest, or its folder, which must not name another digest."""
+    if re.fullmatch(rf"[0-9a-f]{{{MIN_DIGEST_DIGITS},64}}", entry):
+        return bundle.digest.startswith(entry)
+    named = _NAMED_DIGEST.search(entry)
+    return entry == Path(bundle.directory).name and (
+        named is None or bundle.digest.startswith(named.group(1))
+    )
