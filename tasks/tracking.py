@@ -27,6 +27,7 @@ from pt_core.bundle import open_bundle  # noqa: E402
 from pt_core.data.dataset import Dataset  # noqa: E402
 from pt_core.decision.compare import comparison_rows  # noqa: E402
 from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
+from pt_core.decision.tables import to_csv  # noqa: E402
 from tasks import tracking_fields as fields  # noqa: E402
 from tasks.dashboard import TrackedRun, VariantTracking, without_secrets  # noqa: E402
 
@@ -117,7 +118,7 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
     rows = comparison_rows(result)
     tables = {
         "comparison.json": fields.split_json(rows).encode(),
-        "comparison.csv": fields.to_csv(rows).encode(),
+        "comparison.csv": to_csv(rows).encode(),
     }
     _log_files(client, run.run_id, {**tables, **{path.name: path.read_bytes() for path in files}})
     winner = next((variant for variant in result.variants if variant.name == result.winner), None)

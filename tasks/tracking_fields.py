@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 
@@ -103,15 +101,6 @@ def split_json(rows: Sequence[ComparisonRow]) -> str:
     columns = list(ComparisonRow.model_fields)
     data = [[getattr(row, column) for column in columns] for row in rows]
     return json.dumps({"columns": columns, "data": data}, allow_nan=False)
-
-
-def to_csv(rows: Sequence[ComparisonRow]) -> str:
-    """Return the table as CSV with a header; undefined is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(ComparisonRow.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.model_dump() for row in rows)
-    return text.getvalue()
 
 
 def _text(value: object) -> str:

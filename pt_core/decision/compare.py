@@ -93,32 +93,6 @@ def compare_runs(results: Sequence[RunResult]) -> tuple[ComparisonRow, ...]:
     return tuple(row for result in results for row in comparison_rows(result))
 
 
-def to_markdown(rows: Sequence[ComparisonRow]) -> str:
-    """Return a GitHub-flavoured table; the run is a column only where there are several."""
-    several_runs = len({row.run for row in rows}) > 1
-    robust_metrics = {row.robust_metric for row in rows if row.robust_metric}
-    robust = f"Robust ({_short(robust_metrics.pop())})" if len(robust_metrics) == 1 else "Robust"
-    header = [
-        "Variant",
-        "Steps",
-        "Accuracy",
-        "Drop",
-        robust,
-        "Latency ratio",
-        "Size",
-        "Memory",
-        "Verdict",
-        "Reason",
-    ]
-    table = [_cells(row, name_metric=robust == "Robust") for row in rows]
-    if several_runs:
-        header = ["Run", *header]
-        table = [[_text(row.run), *cells] for row, cells in zip(rows, table, strict=True)]
-    numeric = {"Accuracy", "Drop", robust, "Latency ratio", "Size", "Memory"}
-    rule = ["---:" if name in numeric else "---" for name in header]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *table]) + "\n"
-
-
 def drop_text(row: ComparisonRow) -> str:
     """Return the drop of accuracy with its interval, e.g. 0.0028 (-0.0102 to 0.0171)."""
     if row.accuracy_drop_low is None or row.accuracy_drop_low == row.accuracy_drop_high:
@@ -194,40 +168,5 @@ def _middle_fgsm(evaluation: EvaluationReport) -> str | None:
     return f"robustness/fgsm_{strengths[(len(strengths) - 1) // 2]:g}" if strengths else None
 
 
-def _cells(row: ComparisonRow, *, name_metric: bool) -> list[str]:
-    name = f"**{_text(row.variant)}**" if row.chosen else _text(row.variant)
-    robust = _number(row.robust_accuracy)
-    if name_metric and row.robust_metric:
-        robust += f" ({_short(row.robust_metric)})"
-    return [
-        name,
-        _text(row.steps) or _UNDEFINED,
-        _number(row.accuracy),
-        drop_text(row),
-        robust,
-        _ratio(row),
-        human_bytes(row.size_bytes),
-        human_bytes(row.peak_memory_bytes),
-        row.standing,
-        _text(row.reason),
-    ]
-
-
-def _ratio(row: ComparisonRow) -> str:
-    if row.latency_ratio is None or row.latency_ratio_low is None or row.latency_ratio_high is None:
-        return _UNDEFINED
-    return f"{row.latency_ratio:.2f} ({row.latency_ratio_low:.2f} to {row.latency_ratio_high:.2f})"
-
-
 def _number(value: float | None) -> str:
     return _UNDEFINED if value is None else f"{value + 0.0:.4f}"
-
-
-def _short(metric: str) -> str:
-    return metric.rpartition("/")[2].replace("_", " ")
-
-
-def _text(text: str) -> str:
-    """Keep a cell in its cell: one line, no bar, no markup."""
-    escaped = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
-    return escaped.replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ ACCURACY = "accuracy/accuracy"
 TOP_K_ACCURACY = "accuracy/top_k_accuracy"
 
 _SHARED = ("dataset_digest", "sample_ids_sha256", "attacks_digest")
+_SHARED_CLEAN = ("data_fingerprint", "sample_ids_sha256")
 
 Classes = NDArray[np.int64]
 """(N,) class numbers."""
@@ -64,10 +65,15 @@ class PairedAnswers(NamedTuple):
     and specificity at thresholds, accuracy in slices, and every robustness point."""
 
 
-class _Clean(NamedTuple):
+class CleanAnswers(NamedTuple):
+    """What one artifact answered on the clean test samples."""
+
     logits: NDArray[np.float32]
+    """(N, num_classes) float32."""
     targets: Classes
+    """(N,) the truth."""
     ids: Classes
+    """(N,) ids of the samples."""
 
 
 def pair_answers(reference: EvaluationReport, variant: EvaluationReport) -> PairedAnswers:
@@ -77,12 +83,8 @@ def pair_answers(reference: EvaluationReport, variant: EvaluationReport) -> Pair
         NotComparable: they were not asked the same.
         IntegrityError: an evaluation on disk is not the one of its record.
     """
-    _check_shared(reference, variant)
-    first, second = _read(reference), _read(variant)
-    if not (np.array_equal(first.ids, second.ids) and np.array_equal(first.targets, second.targets)):
-        raise NotComparable(
-            f"pairs: {reference.directory} and {variant.directory} hold different samples; evaluate both again"
-        )
+    _check_shared(reference, variant, _SHARED)
+    first, second = _read_both(reference, variant)
     targets, ours, theirs = first.targets, second.logits.argmax(axis=1), first.logits.argmax(axis=1)
     pairs = {ACCURACY: count(theirs == targets, ours == targets)}
     k = reference.accuracy.top_k
@@ -92,6 +94,19 @@ def pair_answers(reference: EvaluationReport, variant: EvaluationReport) -> Pair
     pairs |= _sliced(reference, variant, (theirs == targets, ours == targets))
     pairs |= _perturbed(reference, variant, targets)
     return PairedAnswers(targets, theirs, ours, pairs)
+
+
+def pair_clean(reference: EvaluationReport, variant: EvaluationReport) -> Pairs:
+    """Count right answers on the clean samples alone, which evaluations of two runs may share.
+
+    Raises:
+        NotComparable: their test samples differ.
+        IntegrityError: an evaluation on disk is not the one of its record.
+    """
+    _check_shared(reference, variant, _SHARED_CLEAN)
+    first, second = _read_both(reference, variant)
+    right = [found.logits.argmax(axis=1) == found.targets for found in (first, second)]
+    return count(*right)
 
 
 def count(reference_right: NDArray[np.bool_], variant_right: NDArray[np.bool_]) -> Pairs:
@@ -104,10 +119,10 @@ def count(reference_right: NDArray[np.bool_], variant_right: NDArray[np.bool_]) 
     )
 
 
-def _check_shared(reference: EvaluationReport, variant: EvaluationReport) -> None:
+def _check_shared(reference: EvaluationReport, variant: EvaluationReport, names: Sequence[str]) -> None:
     details = [
         f"{name}: {getattr(reference, name)[:12]} and {getattr(variant, name)[:12]}"
-        for name in _SHARED
+        for name in names
         if getattr(reference, name) != getattr(variant, name)
     ]
     if details:
@@ -118,10 +133,24 @@ def _check_shared(reference: EvaluationReport, variant: EvaluationReport) -> Non
         )
 
 
-def _read(evaluation: EvaluationReport) -> _Clean:
+def _read_both(reference: EvaluationReport, variant: EvaluationReport) -> tuple[CleanAnswers, CleanAnswers]:
+    first, second = read_answers(reference), read_answers(variant)
+    if not (np.array_equal(first.ids, second.ids) and np.array_equal(first.targets, second.targets)):
+        raise NotComparable(
+            f"pairs: {reference.directory} and {variant.directory} hold different samples; evaluate both again"
+        )
+    return first, second
+
+
+def read_answers(evaluation: EvaluationReport) -> CleanAnswers:
+    """Read what one artifact answered.
+
+    Raises:
+        IntegrityError: the evaluation on disk is not the one of its record.
+    """
     check_digest(evaluation)
     tensors = load_file(Path(evaluation.directory) / LOGITS)
-    return _Clean(tensors["logits"], tensors["targets"], tensors["ids"])
+    return CleanAnswers(tensors["logits"], tensors["targets"], tensors["ids"])
 
 
 def _perturbed(reference: EvaluationReport, variant: EvaluationReport, targets: Classes) -> dict[str, Pairs]:
@@ -139,7 +168,9 @@ def _perturbed(reference: EvaluationReport, variant: EvaluationReport, targets: 
     return pairs
 
 
-def _at_thresholds(reference: EvaluationReport, first: _Clean, second: _Clean) -> dict[str, Pairs]:
+def _at_thresholds(
+    reference: EvaluationReport, first: CleanAnswers, second: CleanAnswers
+) -> dict[str, Pairs]:
     """Return the counts at each threshold over all samples, over the positive ones and over the others."""
     positive, pairs = first.targets == 1, {}
     for one in reference.accuracy.thresholds:

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from pt_core.decision.compare import compare_runs, comparison_rows, human_bytes, to_markdown
+from pt_core.decision.compare import compare_runs, comparison_rows, human_bytes
+from pt_core.decision.tables import to_markdown, variants_text
 from pt_core.errors import NotComparable
 
 
@@ -56,7 +57,7 @@ def cells(line):
 
 
 def test_markdown_has_one_line_a_row_whatever_a_message_holds(example):
-    lines = to_markdown(comparison_rows(example)).splitlines()
+    lines = to_markdown(variants_text(comparison_rows(example))).splitlines()
     assert len(lines) == 2 + 3
     assert {len(cells(line)) for line in lines} == {10}
     assert cells(lines[0])[4] == "Robust (fgsm 0.05)"
@@ -77,7 +78,7 @@ def test_markdown_of_several_runs_names_the_run_and_each_epsilon(run, variant):
     rows = compare_runs(
         [run(variant("a"), name="one"), run(variant("a", epsilons=(0.3,)), name="two")],
     )
-    header, _, first, second = to_markdown(rows).splitlines()
+    header, _, first, second = to_markdown(variants_text(rows)).splitlines()
     assert cells(header)[0] == "Run"
     assert cells(first)[0] == "one"
     assert cells(first)[5] == "0.8500 (fgsm 0.05)"
