@@ -22,7 +22,7 @@ class PtCoreError(Exception):
     """Base of every failure this product reports by name."""
 
     exit_code: ClassVar[int] = 1
-    """The process exit code: 1 a stage failed, 2 bad input, 3 the gate refused all."""
+    """The process exit code: 1 a stage failed, 2 bad input, 3 refused, by the gate or by a person, 4 another promoter came first."""
 
     def __init__(self, message: str, *, details: Sequence[str] = ()) -> None:
         """Keep the sentence and its details (one line each) as fields."""
@@ -96,6 +96,14 @@ class StepFailed(PtCoreError):
         return "\n".join([self.message, *earlier, *(f"  {detail}" for detail in self.details[-MAX_DETAILS:])])
 
 
+class OutOfMemory(StepFailed):
+    """A step asked for more memory than there is, or than its limit allows."""
+
+
+class TrainingDiverged(StepFailed):
+    """The loss or its gradient was NaN or infinite more often than the configuration allows."""
+
+
 class NothingQuantized(PtCoreError):
     """A quantizer changed no layer, so its artifact would be the source under another name."""
 
@@ -118,13 +126,23 @@ class NotComparable(PtCoreError):
     exit_code = 2
 
 
+class PromotionConflict(PtCoreError):
+    """Somebody else moved or holds the alias that a promotion was about to move."""
+
+    exit_code = 4
+
+
 class GateRefused(PtCoreError):
     """No variant passed the gate."""
 
     exit_code = 3
 
 
-_BY_NAME: dict[str, type[PtCoreError]] = {error.__name__: error for error in PtCoreError.__subclasses__()}
+def _below(error: type[PtCoreError]) -> list[type[PtCoreError]]:
+    return [one for child in error.__subclasses__() for one in (child, *_below(child))]
+
+
+_BY_NAME: dict[str, type[PtCoreError]] = {error.__name__: error for error in _below(PtCoreError)}
 
 
 def error_from_dict(error: ErrorDict) -> PtCoreError:

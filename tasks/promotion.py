@@ -1,4 +1,4 @@
-"""What a promotion is told; plain records, without MLflow or Prefect."""
+"""What a promotion is told and what is written down of it; plain records, without MLflow or Prefect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from pt_core.artifacts.integrity import IntegrityReport
 from pt_core.record import Record
+
+PromotionStep = Literal["release", "register", "challenger", "replay", "approval", "champion"]
+"""What a promotion does, in this order; a rollback does the last alone."""
+PromotionState = Literal["open", "waiting", "champion", "undone", "lost", "refused"]
+"""Open while at work, waiting for a person, then how it ended: it moved the alias, was taken back after its process
+died or it failed, came second, or a person said no."""
 
 
 class PromotionConfig(Record):
@@ -24,3 +31,51 @@ class PromotionConfig(Record):
     def name_for(self, pipeline: str) -> str:
         """Return the registered model's name for a pipeline."""
         return self.model_name or pipeline
+
+
+class Promotion(Record):
+    """One promotion or rollback, as its journal holds it before and after every step."""
+
+    id: str
+    """Its id, also a tag of the version that it registers."""
+    kind: Literal["promotion", "rollback"]
+    """What it is."""
+    model: str
+    """Name of the registered model."""
+    tracking_uri: str
+    """MLflow's address."""
+    expected: str | None
+    """The version that the alias champion must point at when it is moved; ``None`` if there is none."""
+    run_name: str | None = None
+    """The run that the variant comes from."""
+    variant: str | None = None
+    """Name of the variant."""
+    forced_because: str | None = None
+    """Why somebody promoted what is not promotable."""
+    needs_approval: bool = False
+    """Whether a person must agree."""
+    approved_by: str | None = None
+    """What the person who agreed wrote."""
+    release_directory: str | None = None
+    """The release bundle, once it is made."""
+    release_digest: str | None = None
+    """Its digest."""
+    version: str | None = None
+    """The version to make champion, once it is registered."""
+    replay: IntegrityReport | None = None
+    """What was checked on a fresh download in a clean process."""
+    done: tuple[PromotionStep, ...] = ()
+    """Steps that ended."""
+    at_work_on: PromotionStep | None = None
+    """The step that began and has not ended."""
+    state: PromotionState = "open"
+    """How far it is."""
+    note: str = ""
+    """Why it ended as it did, in one sentence."""
+    started_at: str = ""
+    """When it began, ISO 8601 in UTC."""
+
+    @property
+    def uri(self) -> str:
+        """The version as it is asked for; the model alone before it is registered."""
+        return f"models:/{self.model}/{self.version}" if self.version else f"models:/{self.model}"

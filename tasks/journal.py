@@ -1,0 +1,67 @@
+"""The journal of promotions in the home folder: written before and after every step, locked while its process lives."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from pt_core.errors import IntegrityError
+from pt_core.files import write_text_atomically
+from tasks.promotion import Promotion
+
+
+def write(folder: Path, promotion: Promotion) -> Promotion:
+    """Write a promotion down, whole or not at all, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(folder / f"{promotion.id}.json", promotion.model_dump_json(indent=2))
+    return promotion
+
+
+def read(folder: Path, identity: str) -> Promotion | None:
+    """Return a promotion by its id; ``None`` if nothing was written down.
+
+    Raises:
+        IntegrityError: what is written is no promotion.
+    """
+    path = folder / f"{identity}.json"
+    try:
+        return Promotion.from_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise IntegrityError(
+            f"{path}: not the journal of a promotion that this version reads; look at the aliases with pt-pipeline "
+            "versions, then remove the file"
+        ) from error
+
+
+@contextlib.contextmanager
+def alive(folder: Path, identity: str) -> Iterator[None]:
+    """Tell others, while the block runs, that this process is at work on a promotion.
+
+    Raises:
+        TimeoutError: another process is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The system drops the lock with the process, however that ends.
+    with FileLock(folder / f"{identity}.alive", timeout=0):
+        yield
+
+
+def left_open(folder: Path) -> tuple[Promotion, ...]:
+    """Return the promotions that their process left before they ended, the oldest first; one that waits is not left."""
+    found = [read(folder, path.stem) for path in sorted(folder.glob("*.json"))]
+    still_open = [promotion for promotion in found if promotion is not None and promotion.state == "open"]
+    return tuple(one for one in still_open if not _is_alive(folder, one.id))
+
+
+def _is_alive(folder: Path, identity: str) -> bool:
+    try:
+        with alive(folder, identity):
+            return False
+    except Timeout:
+        return True
