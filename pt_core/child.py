@@ -9,10 +9,13 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pt_core.errors import PtCoreError, StepFailed
+from pydantic import Field
+
+from pt_core.errors import OutOfMemory, PtCoreError, StepFailed
 from pt_core.record import Record
 
 CODE_PATH_VARIABLE = "PT_PIPELINE_CODE_PATH"
@@ -40,15 +43,29 @@ class Progress(Record):
     """Units in all."""
     message: str = ""
     """What a person reads beside the bar."""
+    step: int | None = None
+    """Number of the unit that the figures are of; ``None`` where there are none."""
+    figures: dict[str, float] = Field(default_factory=dict)
+    """Finite figures to be kept of that unit, by name, e.g. the losses of an epoch."""
 
 
-def report_progress(done: int, total: int, message: str = "") -> None:
+def report_progress(
+    done: int,
+    total: int,
+    message: str = "",
+    *,
+    step: int | None = None,
+    figures: Mapping[str, float] | None = None,
+) -> None:
     """Tell the parent process how far the work is; does nothing when nobody listens."""
     descriptor, _, listener_of = os.environ.get(PROGRESS_VARIABLE, "").partition(":")
     # A process that this one started inherits the variable but not the pipe: the number may be any file there.
     if listener_of != str(os.getpid()):
         return
-    line = Progress(done=done, total=total, message=message[:_MAX_MESSAGE]).to_json() + "\n"
+    said = Progress(
+        done=done, total=total, message=message[:_MAX_MESSAGE], step=step, figures=dict(figures or {})
+    )
+    line = said.to_json() + "\n"
     # Progress nobody reads any more is no reason to fail the work.
     with contextlib.suppress(OSError):
         os.write(int(descriptor), line.encode())
@@ -88,7 +105,8 @@ def _main(target: str, scratch: str) -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary where any failure becomes a recorded one
         traceback.print_exc()
         tail = traceback.format_exc().splitlines()[-_MAX_DETAILS:]
-        failure = StepFailed(f"{target}: {_describe_error(error)}"[:2000], details=tail)
+        kind = OutOfMemory if is_out_of_memory(error) else StepFailed
+        failure = kind(f"{target}: {_describe_error(error)}"[:2000], details=tail)
         answer = {"error": failure.to_dict()}
     partial = folder / "reply.partial"
     partial.write_text(json.dumps(answer))
@@ -104,9 +122,14 @@ def _main(target: str, scratch: str) -> int:
 
 def _describe_error(error: BaseException) -> str:
     said = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY):
+    if is_out_of_memory(error):
         return f"out of memory, this machine refused what it asked for: {said}"
     return said
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the system or a library said by this error that there is no more memory."""
+    return isinstance(error, MemoryError) or any(words in f"{error}" for words in _NO_MEMORY)
 
 
 def _be_the_first_to_go() -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Protocol, TypeVar
+from typing import IO, NamedTuple, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -26,7 +26,7 @@ from pt_core.child import (
     use_code_path,
 )
 from pt_core.disk import FULL, full_disk
-from pt_core.errors import PtCoreError, StepFailed, error_from_dict
+from pt_core.errors import OutOfMemory, PtCoreError, StepFailed, error_from_dict
 from pt_core.limits import Limits, exact_session_memory_bytes, gibibytes, session_memory_bytes
 from pt_core.record import Record
 
@@ -48,6 +48,16 @@ _TAIL_LINES = 30
 _TAIL_BYTES = 2**16
 _POLL_S = 0.1
 _MORE = "limits.step_{0} in the configuration allows more (limits.train_{0} for the training)"
+
+
+class Stopped(NamedTuple):
+    """Why a child was killed."""
+
+    why: str
+    """One clause."""
+    error: type[StepFailed]
+    """The failure that it is."""
+
 
 _children: set[subprocess.Popen[bytes]] = set()
 
@@ -156,7 +166,7 @@ def _run_child(
     timeout_s: float,
     max_memory_bytes: int | None,
     on_progress: Callable[[Progress], None] | None,
-) -> int | str:
+) -> int | Stopped:
     """Return the exit code, or why the child was killed."""
     read_end, write_end = os.pipe()
     # The child leads its own session, so that killing its group takes grandchildren (compilers) too,
@@ -182,7 +192,7 @@ def _run_child(
         listener.join(timeout=5)
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: int | None) -> int | str:
+def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: int | None) -> int | Stopped:
     """Return the exit code of a child, or which limit it is over."""
     deadline = time.monotonic() + timeout_s
     known: dict[int, bool] = {}
@@ -192,11 +202,13 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: in
             return child.wait(timeout=max(left_s if max_memory_bytes is None else min(left_s, _POLL_S), 0))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
-                return f"no result after {timeout_s:g} s, killed; {_MORE.format('timeout_s')}"
+                why = f"no result after {timeout_s:g} s, killed; {_MORE.format('timeout_s')}"
+                return Stopped(why, StepFailed)
         taken = over_memory(child.pid, max_memory_bytes, known) if max_memory_bytes else None
         if taken and max_memory_bytes:
             limit = gibibytes(max_memory_bytes)
-            return f"took {gibibytes(taken)} of memory, the limit is {limit}, killed; {_MORE.format('memory_gib')}"
+            why = f"took {gibibytes(taken)} of memory, the limit is {limit}, killed"
+            return Stopped(f"{why}; {_MORE.format('memory_gib')}", OutOfMemory)
 
 
 def over_memory(leader: int, limit: int, known: dict[int, bool]) -> int | None:
@@ -233,7 +245,7 @@ def _listen(descriptor: int, on_progress: Callable[[Progress], None] | None) -> 
                 on_progress(Progress.from_json(line))
 
 
-def _read_answer(folder: Path, target: str, ended: int | str, reply: type[R]) -> R:
+def _read_answer(folder: Path, target: str, ended: int | Stopped, reply: type[R]) -> R:
     output = _tail(folder / "output.log")
     try:
         return _parse_answer(folder / "reply.json", target, ended, reply, output.splitlines()[-_TAIL_LINES:])
@@ -242,9 +254,9 @@ def _read_answer(folder: Path, target: str, ended: int | str, reply: type[R]) ->
         raise
 
 
-def _parse_answer(answer: Path, target: str, ended: int | str, reply: type[R], tail: list[str]) -> R:
-    if isinstance(ended, str):
-        raise StepFailed(f"{target}: {ended}", details=tail)
+def _parse_answer(answer: Path, target: str, ended: int | Stopped, reply: type[R], tail: list[str]) -> R:
+    if isinstance(ended, Stopped):
+        raise ended.error(f"{target}: {ended.why}", details=tail)
     if not answer.exists():
         raise StepFailed(f"{target}: {_describe_exit(ended)}", details=tail)
     content = json.loads(answer.read_text())
