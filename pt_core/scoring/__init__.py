@@ -1,0 +1,1 @@
+"""Answering for many rows with one artifact: any number of them, in constant memory, resumable."""

@@ -1,0 +1,130 @@
+"""Source: the rows of a Parquet file, read by pages and never held whole."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pt_core.bundle import hash_file
+from pt_core.errors import DataError
+from pt_core.modeling.spec import ModelSpec
+from pt_core.scoring.columns import choose_columns
+from pt_core.scoring.source import Block, file_stamp
+from pt_core.scoring.values import make_block, problems_of
+
+_BUFFER_BYTES = 2**20
+
+
+class ParquetSource:
+    """The rows of a Parquet file whose columns are numbers."""
+
+    def __init__(self, path: Path, spec: ModelSpec, id_column: str | None) -> None:
+        """Read the file's schema.
+
+        Raises:
+            DataError: it is no Parquet file, or does not have the columns that the network takes.
+        """
+        self._path = path
+        self._spec = spec
+        with self._file() as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        self._group_sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self._columns = choose_columns(schema.names, spec, id_column=id_column, where=path)
+        self._check_types(schema)
+
+    def _check_types(self, schema: pa.Schema) -> None:
+        types = [schema.field(at).type for at in self._columns.features]
+        odd = [
+            f"{name}: {type_}, expected numbers"
+            for name, type_ in zip(self._columns.names, types, strict=True)
+            if not _is_number(type_)
+        ]
+        if odd:
+            raise DataError(f"{self._path}: {len(odd)} columns are no numbers", details=odd)
+
+    @property
+    def about_num_rows(self) -> int:
+        """How many rows it has."""
+        return sum(self._group_sizes)
+
+    def fingerprint(self) -> str:
+        """Return the file's SHA-256."""
+        return hash_file(self._path)
+
+    def stamp(self) -> str:
+        """Return the file's size and time."""
+        return file_stamp(self._path)
+
+    def blocks(self, *, start: int, size: int) -> Iterator[Block]:
+        """Yield the rows; groups of rows before ``start`` are not read."""
+        ends = list(itertools.accumulate(self._group_sizes))
+        groups = [number for number, end in enumerate(ends) if end > start]
+        if not groups:
+            return
+        skipped = start - (ends[groups[0]] - self._group_sizes[groups[0]])
+        first = start
+        with self._file() as file:
+            # Exactly so many rows each, wherever a reader may end a batch.
+            for table in _cut(file.iter_batches(size, row_groups=groups), skipped, size):
+                yield self._block(table, first)
+                first += table.num_rows
+
+    def _block(self, table: pa.Table, first: int) -> Block:
+        values = np.column_stack([_numbers(table.column(at)) for at in self._columns.features])
+        with np.errstate(over="ignore"):
+            samples = values.astype(np.float32).reshape(-1, *self._spec.input_shape)
+        return make_block(
+            samples,
+            problems_of(samples, self._spec, self._columns.names),
+            inputs=[self._path.name] * len(samples),
+            rows=range(first, first + len(samples)),
+            ids=None if self._columns.id is None else table.column(self._columns.id).combine_chunks(),
+        )
+
+    @contextmanager
+    def _file(self) -> Iterator[pq.ParquetFile]:
+        try:
+            # Read page by page: a whole group of rows may be the whole file.
+            with pq.ParquetFile(self._path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+                yield file
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self._path}: not a readable Parquet file: {error}") from error
+
+
+def _cut(batches: Iterator[pa.RecordBatch], skipped: int, size: int) -> Iterator[pa.Table]:
+    """Yield tables of ``size`` rows, the last of what is left, without the first ``skipped`` rows."""
+    held: pa.Table | None = None
+    for batch in batches:
+        if skipped >= batch.num_rows:
+            skipped -= batch.num_rows
+            continue
+        table = pa.Table.from_batches([batch.slice(skipped)])
+        skipped = 0
+        held = table if held is None else pa.concat_tables([held, table])
+        while held.num_rows >= size:
+            yield held.slice(0, size)
+            held = held.slice(size)
+    if held is not None and held.num_rows:
+        yield held
+
+
+def _is_number(found: pa.DataType) -> bool:
+    types = pa.types
+    is_one = types.is_integer(found) or types.is_floating(found) or types.is_decimal(found)
+    return bool(is_one or types.is_boolean(found))
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return a column as float64, NaN where it is null."""
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.int8())
+    wide = pc.cast(column, pa.float64(), safe=False)
+    return np.asarray(wide.to_numpy(), dtype=np.float64)
