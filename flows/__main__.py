@@ -34,6 +34,15 @@ HomeFolder = Annotated[
     Path | None,
     typer.Option("--home", envvar="PT_PIPELINE_HOME", help="Folder for everything written (.pt-pipeline)."),
 ]
+Unsigned = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-unsigned",
+        metavar="NAME|DIGEST",
+        help="Load this bundle though no trusted key signed it; for code that you know.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
@@ -67,37 +76,56 @@ def doctor(home: HomeFolder = None, as_json: Json = False) -> None:
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A checkpoint, artifact or any other bundle directory.")],
+    path: Annotated[
+        Path, typer.Argument(help="A release, artifact, checkpoint or any other bundle directory.")
+    ],
+    unsigned: Unsigned = None,
+    home: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Prove that a bundle is what its manifest says: digests, safe loading, finite weights, golden outputs."""
+    """Prove that a bundle is what its manifest says: signature, digests, safe loading, finite weights, golden outputs.
+
+    A release, and an artifact whose format is a program, must be signed by a key that this home trusts.
+    """
     from flows.cli.verify import verify as command
 
-    guarded(lambda: command(path, as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(path, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
+        as_json=as_json,
+    )
 
 
 @app.command()
 def rebuild(
     bundle: Annotated[Path, typer.Argument(help="Directory of a TensorRT artifact.")],
+    unsigned: Unsigned = None,
     home: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
     """Build an engine again for this machine's GPU and libraries, from the ONNX in its own bundle."""
     from flows.cli.rebuild import rebuild as command
 
-    guarded(lambda: command(bundle, activate(home), as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(bundle, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
+        as_json=as_json,
+    )
 
 
 @app.command()
 def predict(
-    bundle: Annotated[Path, typer.Argument(help="Directory of an artifact of any format.")],
+    bundle: Annotated[Path, typer.Argument(help="Directory of a release, or of an artifact of any format.")],
     inputs: Annotated[list[Path], typer.Argument(help="Files: .npy, .npz, .csv, .png or .jpg.")],
+    unsigned: Unsigned = None,
+    home: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
     """Predict files with one artifact: the label, its probability, and the runners-up."""
     from flows.cli.predict import predict as command
 
-    guarded(lambda: command(bundle, inputs, as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(bundle, inputs, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -149,6 +177,7 @@ def diff(
     b: Annotated[str, typer.Argument(help="What is compared with it.")],
     run: Annotated[str | None, typer.Option("--run", help="Name of the run; the latest if left out.")] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples to compare on.")] = 16,
+    unsigned: Unsigned = None,
     home: HomeFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -159,7 +188,16 @@ def diff(
     from flows.cli.diff import diff as command
 
     guarded(
-        lambda: command(a, b, activate(home), run=run, num_samples=batch, as_json=as_json), as_json=as_json
+        lambda: command(
+            a,
+            b,
+            activate(home),
+            run=run,
+            num_samples=batch,
+            unsigned=tuple(unsigned or ()),
+            as_json=as_json,
+        ),
+        as_json=as_json,
     )
 
 
@@ -172,6 +210,36 @@ def init(
     from flows.cli.init import init as command
 
     guarded(lambda: command(folder, as_json=as_json), as_json=as_json)
+
+
+keys = typer.Typer(help="The key that signs here, and the keys that are trusted.")
+app.add_typer(keys, name="keys")
+
+
+@keys.callback(invoke_without_command=True)
+def keys_show(context: typer.Context, home: HomeFolder = None, as_json: Json = False) -> None:
+    """Show the key that signs what this home publishes, and the keys whose programs and releases it loads.
+
+    A key is made at first use; PT_PIPELINE_SIGNING_KEY names the team's own instead (PEM, elliptic curve; its
+    passphrase in PT_PIPELINE_SIGNING_PASSPHRASE), and PT_PIPELINE_TRUSTED_KEYS a folder of public keys (*.pub).
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from flows.cli.keys import show as command
+
+    guarded(lambda: command(activate(home), as_json=as_json), as_json=as_json)
+
+
+@keys.command("trust")
+def keys_trust(
+    file: Annotated[Path, typer.Argument(help="A public key, PEM.")],
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Trust a public key from now on: releases and programs that it signed load here."""
+    from flows.cli.keys import trust as command
+
+    guarded(lambda: command(file, activate(home), as_json=as_json), as_json=as_json)
 
 
 def main() -> None:

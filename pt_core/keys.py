@@ -48,6 +48,10 @@ class Trust(Record):
     """Names or digests of bundles that may be loaded though no trusted key signed them: the user named them, or
     something that was verified vouches for them."""
 
+    def accepting(self, digest: str) -> Trust:
+        """Return the same, with a bundle that something which was verified vouches for."""
+        return self.model_copy(update={"unsigned": (*self.unsigned, digest)})
+
 
 def keys_of(home: Path) -> Keys:
     """Return where the keys of a home are; the environment's own come first."""

@@ -14,14 +14,17 @@ from flows.cli.output import print_json, results
 from flows.cli.run import read_result
 from flows.home import Home, add_code_path
 from pt_core.artifacts.artifact import Artifact, open_artifact
+from pt_core.artifacts.guard import vouch
 from pt_core.artifacts.registry import nearest
 from pt_core.bundle import MANIFEST
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.errors import ConfigError, NotComparable
 from pt_core.evaluation.difference import Divergence, DivergeRequest
+from pt_core.evaluation.lineage import lineage
 from pt_core.evaluation.report import EvaluationReport
 from pt_core.isolation import run_isolated
+from pt_core.keys import Trust
 
 TIMEOUT_S = 1800
 _STYLES = {"agrees": "green", "differs": "red", "cannot be opened": "yellow", "cannot be compared": "yellow"}
@@ -34,7 +37,16 @@ class _Side(NamedTuple):
     problem: str
 
 
-def diff(a: str, b: str, home: Home, *, run: str | None, num_samples: int, as_json: bool) -> None:
+def diff(
+    a: str,
+    b: str,
+    home: Home,
+    *,
+    run: str | None,
+    num_samples: int,
+    unsigned: tuple[str, ...] = (),
+    as_json: bool,
+) -> None:
     """Print where two artifacts part, then leave with 0 where they agree, 1 where they differ and 2 where that is open.
 
     Args:
@@ -43,17 +55,20 @@ def diff(a: str, b: str, home: Home, *, run: str | None, num_samples: int, as_js
         home: where runs are.
         run: name of the run; the latest where it is left out.
         num_samples: how many samples to compare on.
+        unsigned: names or digests of bundles that the user vouches for.
         as_json: whether to print the record instead.
 
     Raises:
         ConfigError: there is no such run, variant or folder, or a variant was not built.
         NotComparable: the two come from different trainings.
-        IntegrityError: an artifact is not what its manifest says.
+        IntegrityError: an artifact is not what its manifest says, or it is a program that nobody vouches for.
     """
     result = _result(a, b, home, run)
     # The reference is the network's code, which a user has beside the configuration.
     add_code_path(Path.cwd())
     first, second = (_side(name, result) for name in (a, b))
+    for side in (first, second):
+        _check_origin(side, home.trust(unsigned))
     found = _stored(second, a, result) or _found(
         (a, first), (b, second), dataset=result.dataset if result else None, num_samples=num_samples
     )
@@ -87,6 +102,12 @@ def _side(name: str, result: RunResult | None) -> _Side:
             f"{name}: neither a variant of {result.run_name} nor an artifact's folder; {nearest(name, names)}"
         )
     return _Side(found.artifact, found.evaluation, found.divergence, _problem(found))
+
+
+def _check_origin(side: _Side, trust: Trust) -> None:
+    """Refuse a program that nobody vouches for, among an artifact and all it was built from, which is opened too."""
+    for artifact in lineage(side.artifact) if side.artifact else ():
+        vouch(artifact, trust)
 
 
 def _problem(variant: VariantResult) -> str:

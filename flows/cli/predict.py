@@ -8,24 +8,32 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.cli.output import print_json, results
+from flows.home import Home
 from pt_core.errors import ConfigError
 from pt_core.inference.requests import Predictions, PredictRequest
 from pt_core.isolation import run_isolated
+from pt_core.release.release import open_for_use
 
 
-def predict(bundle: Path, inputs: Sequence[Path], *, as_json: bool) -> None:
+def predict(
+    bundle: Path, inputs: Sequence[Path], home: Home, *, unsigned: tuple[str, ...] = (), as_json: bool
+) -> None:
     """Predict in a fresh process and print a table or JSON.
 
     Raises:
         ConfigError: a path does not exist.
         DataError: an input does not fit the network.
-        IntegrityError: the bundle is not what its manifest says.
+        IntegrityError: the bundle is not what its manifest says, or nobody vouches for a release or a program.
     """
     missing = [str(path) for path in (bundle, *inputs) if not path.exists()]
     if missing:
         raise ConfigError(f"no such file or directory: {', '.join(missing)}")
+    trust = home.trust(unsigned)
+    artifact = open_for_use(bundle.resolve(), trust=trust)
     request = PredictRequest(
-        bundle=str(bundle.resolve()), inputs=tuple(str(path.resolve()) for path in inputs)
+        bundle=artifact.directory,
+        inputs=tuple(str(path.resolve()) for path in inputs),
+        trust=trust.accepting(artifact.digest),
     )
     answer = run_isolated("pt_core.inference.predict:predict", request, reply=Predictions, timeout_s=600)
     if as_json:

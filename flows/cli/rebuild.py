@@ -6,23 +6,26 @@ from pathlib import Path
 
 from flows.cli.output import print_json, results
 from flows.home import Home
-from pt_core.artifacts.artifact import open_artifact
+from pt_core.artifacts.guard import open_trusted
 from pt_core.building.rebuild import rebuild as rebuild_artifact
 from pt_core.errors import ConfigError
 from pt_core.limits import Limits
 
 
-def rebuild(bundle: Path, home: Home, *, as_json: bool) -> None:
+def rebuild(bundle: Path, home: Home, *, unsigned: tuple[str, ...] = (), as_json: bool) -> None:
     """Rebuild in fresh processes and print where the new bundle is and what is known of it.
 
     Raises:
         ConfigError: there is no such directory, or its format is not bound to a device.
-        IntegrityError: the bundle is not what its manifest says.
+        IntegrityError: the bundle is not what its manifest says, or nobody who is trusted signed it.
     """
     if not bundle.is_dir():
         raise ConfigError(f"{bundle}: no such directory, expected an artifact bundle")
     made = rebuild_artifact(
-        open_artifact(bundle.resolve()), store=Path(home.store), limits=Limits(timeout_s=1800)
+        open_trusted(bundle.resolve(), home.trust(unsigned)),
+        store=Path(home.store),
+        limits=Limits(timeout_s=1800),
+        keys=home.keys,
     )
     if as_json:
         print_json(made.model_dump(mode="json"))

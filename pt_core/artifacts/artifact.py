@@ -185,7 +185,7 @@ class Artifact(ArtifactInfo, Bundle):
 
 
 def open_artifact(directory: Path) -> Artifact:
-    """Check an artifact's bytes, then read its description.
+    """Check an artifact's bytes, then read its description; who wrote them, :func:`pt_core.artifacts.guard.vouch` says.
 
     Raises:
         IntegrityError: the bytes are not what the manifest says, or they describe no artifact.

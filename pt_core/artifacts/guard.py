@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.artifact import Artifact, open_artifact
 from pt_core.artifacts.registry import make_format
 from pt_core.bundle import Bundle
 from pt_core.errors import IntegrityError
-from pt_core.keys import Trust
-from pt_core.signing import check_signature
+from pt_core.keys import Trust, trust_here, trusted_keys
+from pt_core.signing import check_signature, signer_of
 
 MIN_DIGEST_DIGITS = 12
 _NAMED_DIGEST = re.compile(r"-([0-9a-f]{12})$")
@@ -23,6 +23,21 @@ def is_program(format_name: str) -> bool:
         PlanError: no format has this name.
     """
     return bool(getattr(make_format(format_name), "is_program", True))
+
+
+def open_trusted(directory: Path, trust: Trust | None = None) -> Artifact:
+    """Open an artifact that comes from a path: its bytes are checked, and of a program who signed them.
+
+    Args:
+        directory: the artifact's bundle.
+        trust: whose signature counts; whom this process's home trusts if left out.
+
+    Raises:
+        IntegrityError: the bytes are not what the manifest says, or it is a program that nobody vouches for.
+    """
+    artifact = open_artifact(directory)
+    vouch(artifact, trust or trust_here())
+    return artifact
 
 
 def vouch(artifact: Artifact, trust: Trust) -> str | None:
@@ -39,6 +54,27 @@ def vouch(artifact: Artifact, trust: Trust) -> str | None:
     return signed_or_named(
         artifact, trust, why=f"{artifact.format} artifacts are programs that run when they load"
     )
+
+
+def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
+    """Return in a sentence who vouches for an artifact, and whether a trusted key does.
+
+    Raises:
+        IntegrityError: it is a program that nobody vouches for, or its signature is damaged or over other bytes.
+    """
+    directory = Path(artifact.directory)
+    key = vouch(artifact, trust)
+    if key is None and is_program(artifact.format):
+        return "Loaded without a trusted signature, because you named it.", False
+    signer = key or signer_of(directory)
+    if signer is None:
+        return "Not signed: nothing says who wrote it.", False
+    if key is None and signer not in trusted_keys(Path(trust.keys)):
+        return (
+            f"Signed by the key {signer[:16]}, which is not trusted here: nothing says who wrote it.",
+            False,
+        )
+    return f"Signed by the trusted key {(key or check_signature(directory, Path(trust.keys)))[:16]}.", True
 
 
 def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from pt_core.artifacts.artifact import Precision
 from pt_core.artifacts.tensors import read_golden
 from pt_core.bundle import Bundle, BundleKind, Manifest
 from pt_core.errors import IntegrityError
@@ -14,6 +15,14 @@ from pt_core.record import Record
 
 GOLDEN_RELATIVE_TOLERANCE = 1e-4
 """Greatest difference of a replayed FP32 logit, as a share of the greatest absolute golden logit."""
+
+RELATIVE_TOLERANCE: dict[Precision, float] = {
+    "fp32": GOLDEN_RELATIVE_TOLERANCE,
+    "fp16": 1e-2,
+    "bf16": 5e-2,
+    "int8": 5e-2,
+}
+"""The same by the precision of an artifact: kernels of another CPU round elsewhere."""
 
 
 class IntegrityReport(Record):
@@ -33,6 +42,8 @@ class IntegrityReport(Record):
     """What was checked, one short sentence each."""
     golden_max_abs_error: float | None
     """Greatest absolute difference of a replayed golden logit; undefined for a bundle without outputs."""
+    notes: tuple[str, ...] = ()
+    """What is not proved of it, one short sentence each."""
 
 
 def report_bytes(bundle: Bundle, manifest: Manifest) -> IntegrityReport:

@@ -72,7 +72,12 @@ class Predictor(Protocol):
 
 @runtime_checkable
 class Format(Protocol):
-    """One deployable format: a frozen record whose fields are its options."""
+    """One deployable format: a frozen record whose fields are its options.
+
+    Its class variable ``is_program`` says whether loading runs code that is in its files, as with an engine, and
+    not only reads numbers, as with ONNX. One without it counts as a program: from outside a run such an artifact
+    loads only if a trusted key signed it.
+    """
 
     @property
     def name(self) -> str:

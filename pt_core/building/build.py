@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Step
@@ -22,6 +23,7 @@ from pt_core.environment import describe_environment
 from pt_core.errors import ParityError, PlanError
 from pt_core.isolation import Runner, isolated
 from pt_core.limits import Limits
+from pt_core.signing import sign
 
 __all__ = ["StepRequest", "build_step", "checkpoint_source", "run_step"]
 
@@ -109,7 +111,9 @@ def build_step(request: StepRequest, run: Runner) -> Artifact:
         except ParityError as error:
             raise located(error, request, staged, run) from error
         info = info.model_copy(update=dict(result))
-        bundle = seal(folder, name=plugin.name, kind="artifact", info=info)
+        # Here and not in a half: a plugin's code is not to run where the key is read.
+        signer = partial(sign, keys=request.keys) if request.keys else None
+        bundle = seal(folder, name=plugin.name, kind="artifact", info=info, sign=signer)
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
 
 

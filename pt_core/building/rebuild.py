@@ -10,10 +10,11 @@ from pt_core.artifacts.registry import make_format
 from pt_core.building.build import run_step
 from pt_core.building.requests import StepRequest
 from pt_core.errors import ConfigError
+from pt_core.keys import Keys
 from pt_core.limits import Limits
 
 
-def rebuild(artifact: Artifact, *, store: Path, limits: Limits) -> Artifact:
+def rebuild(artifact: Artifact, *, store: Path, limits: Limits, keys: Keys | None = None) -> Artifact:
     """Run an artifact's last step again on the files of its source, which lie in the same bundle.
 
     The result is compared with that source, where this machine can run it; the bundle it comes from is kept.
@@ -22,6 +23,7 @@ def rebuild(artifact: Artifact, *, store: Path, limits: Limits) -> Artifact:
         artifact: an artifact of a format that is built for a kind of device, such as "tensorrt".
         store: folder that the new bundle is written into.
         limits: what the two halves of the step may each take.
+        keys: where the key that signs the new bundle is; without, it is not signed.
 
     Raises:
         ConfigError: its format runs anywhere, so there is nothing to rebuild.
@@ -44,6 +46,6 @@ def rebuild(artifact: Artifact, *, store: Path, limits: Limits) -> Artifact:
         }
     )
     request = StepRequest(
-        source=source, reference=source, step=artifact.steps[-1], dataset=None, store=str(store)
+        source=source, reference=source, step=artifact.steps[-1], dataset=None, store=str(store), keys=keys
     )
     return run_step(request, limits=limits)

@@ -6,6 +6,7 @@ from pydantic import JsonValue
 
 from pt_core.artifacts.artifact import Artifact, Parity, Quantization, Step
 from pt_core.data.dataset import Dataset
+from pt_core.keys import Keys
 from pt_core.record import Record
 
 
@@ -24,6 +25,8 @@ class StepRequest(Record):
     """Folder that the artifact is written into."""
     code_sha256: str = ""
     """Digest of the step's source code, so that an edited plugin is a different request."""
+    keys: Keys | None = None
+    """Where the key that signs the artifact is; without, it is not signed, and a program loads inside its run only."""
 
 
 class ConvertRequest(Record):

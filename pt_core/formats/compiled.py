@@ -31,6 +31,7 @@ class CompiledFormat(Record):
     """An AOTInductor package, compiled with freezing for the instruction sets of this machine's processor."""
 
     name: ClassVar[str] = "compiled"
+    is_program: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("exported",)
     precision: ClassVar[Precision | None] = None
 

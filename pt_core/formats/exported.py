@@ -23,6 +23,7 @@ class ExportedFormat(Record):
     """A torch.export program."""
 
     name: ClassVar[str] = "exported"
+    is_program: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("torch",)
     precision: ClassVar[Precision | None] = None
 

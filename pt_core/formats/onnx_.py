@@ -29,6 +29,7 @@ class OnnxFormat(Record):
     """ONNX."""
 
     name: ClassVar[str] = "onnx"
+    is_program: ClassVar[bool] = False
     sources: ClassVar[tuple[str, ...]] = ("torch", "exported")
     precision: ClassVar[Precision | None] = None
     through: ClassVar[tuple[str, ...]] = ("exported",)

@@ -34,6 +34,7 @@ class OpenVinoFormat(Record):
     """OpenVINO on the CPU."""
 
     name: ClassVar[str] = "openvino"
+    is_program: ClassVar[bool] = False
     sources: ClassVar[tuple[str, ...]] = ("onnx",)
 
     precision: Literal["bf16"] | None = None

@@ -32,6 +32,7 @@ class TensorRTFormat(Record):
     """TensorRT, or TensorRT for RTX, by way of ONNX."""
 
     name: ClassVar[str] = "tensorrt"
+    is_program: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("onnx",)
     precision: ClassVar[Precision | None] = None
 

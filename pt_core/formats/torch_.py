@@ -23,6 +23,7 @@ class TorchFormat(Record):
     """Eager PyTorch."""
 
     name: ClassVar[str] = "torch"
+    is_program: ClassVar[bool] = False
     sources: ClassVar[tuple[str, ...]] = ("checkpoint",)
     precision: ClassVar[Precision | None] = None
 

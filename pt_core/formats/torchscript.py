@@ -37,6 +37,7 @@ class TorchScriptFormat(Record):
     """TorchScript, frozen."""
 
     name: ClassVar[str] = "torchscript"
+    is_program: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("torch",)
     precision: ClassVar[Precision | None] = None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pt_core.artifacts.artifact import Artifact, open_artifact
+from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.guard import open_trusted
 from pt_core.artifacts.plugin import Predictor
 from pt_core.errors import DataError
 from pt_core.inference.postprocess import to_predictions
@@ -17,12 +18,12 @@ def predict(request: PredictRequest) -> Predictions:
     """Return the class of every sample of every file, with its probabilities.
 
     Raises:
-        IntegrityError: the artifact's bytes are not what its manifest says.
+        IntegrityError: the artifact's bytes are not what its manifest says, or it is a program nobody vouches for.
         DataError: a file does not hold samples of the network's shape, type and range.
     """
     if not request.inputs:
         raise DataError("predict: no input file given, expected at least one")
-    artifact = open_artifact(Path(request.bundle))
+    artifact = open_trusted(Path(request.bundle), request.trust)
     predictor = load_predictor(artifact)
     answers = [answer for path in request.inputs for answer in _predict_file(path, artifact, predictor)]
     return Predictions(

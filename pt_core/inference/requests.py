@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pt_core.keys import Trust
 from pt_core.record import Record
 
 
@@ -12,6 +13,8 @@ class VerifyRequest(Record):
     """The bundle."""
     expected_digest: str | None = None
     """Digest it must have, where the caller knows it."""
+    trust: Trust | None = None
+    """Whose signature counts where the artifact is a program; whom this home trusts if left out."""
 
 
 class PredictRequest(Record):
@@ -21,6 +24,8 @@ class PredictRequest(Record):
     """Directory of the artifact."""
     inputs: tuple[str, ...]
     """Files: .npy, .npz, .csv, .png or .jpg."""
+    trust: Trust | None = None
+    """Whose signature counts where the artifact is a program; whom this home trusts if left out."""
 
 
 class Prediction(Record):

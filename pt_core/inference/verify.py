@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pt_core.artifacts.artifact import Artifact, Precision
+from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint_files import check_checkpoint
+from pt_core.artifacts.guard import origin
 from pt_core.artifacts.integrity import (
-    GOLDEN_RELATIVE_TOLERANCE,
+    RELATIVE_TOLERANCE,
     IntegrityReport,
     replay_golden,
     report_bytes,
@@ -18,23 +19,17 @@ from pt_core.bundle import Bundle, Manifest, open_bundle, read_info
 from pt_core.errors import IntegrityError, StepUnavailable
 from pt_core.inference.predictor import load_predictor
 from pt_core.inference.requests import VerifyRequest
+from pt_core.keys import Trust, trust_here
 
 __all__ = ["VerifyRequest", "verify"]
-
-RELATIVE_TOLERANCE: dict[Precision, float] = {
-    "fp32": GOLDEN_RELATIVE_TOLERANCE,
-    "fp16": 1e-2,
-    "bf16": 5e-2,
-    "int8": 5e-2,
-}
-"""Greatest difference of a replayed logit, as a share of the greatest: kernels of another CPU round elsewhere."""
 
 
 def verify(request: VerifyRequest) -> IntegrityReport:
     """Check a bundle's bytes, then a checkpoint's weights and outputs, or an artifact's outputs by its own runtime.
 
     Raises:
-        IntegrityError: something differs; the message names the bundle, the file or the tensor.
+        IntegrityError: something differs, or it is a program that nobody vouches for; the message names the bundle,
+            the file or the tensor.
         StepUnavailable: this machine lacks the artifact's runtime.
     """
     bundle, manifest = open_bundle(Path(request.directory))
@@ -46,11 +41,11 @@ def verify(request: VerifyRequest) -> IntegrityReport:
     if manifest.kind == "checkpoint":
         return check_checkpoint(bundle, manifest)
     if manifest.kind == "artifact":
-        return _check_artifact(bundle, manifest)
+        return _check_artifact(bundle, manifest, request.trust or trust_here())
     return report_bytes(bundle, manifest)
 
 
-def _check_artifact(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
+def _check_artifact(bundle: Bundle, manifest: Manifest, trust: Trust) -> IntegrityReport:
     artifact = read_info(bundle, manifest, Artifact)
     sizes = {entry.path: entry.size_bytes for entry in manifest.files}
     missing = [name for name in artifact.payload if name not in sizes]
@@ -59,9 +54,16 @@ def _check_artifact(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
             f"{bundle.directory}: the payload is not complete",
             details=[f"{name}: missing" for name in missing],
         )
+    sentence, is_proved = origin(artifact, trust)
     inspected, runs_here = _inspect(artifact)
     report = report_bytes(bundle, manifest)
-    report = report.model_copy(update={"checks": (*report.checks, *inspected)})
+    signed = (sentence,) if is_proved else ()
+    report = report.model_copy(
+        update={
+            "checks": (*report.checks, *signed, *inspected),
+            "notes": () if is_proved else (sentence,),
+        }
+    )
     if not runs_here:
         return report
     predictor = load_predictor(artifact, device="cpu")

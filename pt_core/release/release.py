@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from pt_core.artifacts.artifact import Artifact, open_artifact
-from pt_core.artifacts.guard import signed_or_named
+from pt_core.artifacts.guard import open_trusted, signed_or_named
 from pt_core.bundle import MANIFEST, check_digest, open_bundle, read_info, seal, staging
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.errors import ConfigError, IntegrityError
@@ -70,6 +70,17 @@ def open_release(directory: Path, *, trust: Trust) -> Release:
             f"{sealed.artifact_digest[:12]}"
         )
     return Release(**sealed.model_dump(), artifact=artifact, key=key)
+
+
+def open_for_use(path: Path, *, trust: Trust) -> Artifact:
+    """Return the artifact to load for a path from outside: an artifact's folder, or a release's.
+
+    Raises:
+        IntegrityError: a byte differs, or nobody vouches for a release or for a program.
+    """
+    if is_release(path):
+        return open_release(path, trust=trust).artifact
+    return open_trusted(path, trust)
 
 
 def is_release(directory: Path) -> bool:
