@@ -9,9 +9,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pt_core.bundle import is_intact, open_bundle, set_aside, staging
+from pt_core.bundle import is_intact, set_aside, staging
 from pt_core.errors import ConfigError, IntegrityError, StepFailed
+from pt_core.keys import Trust, trust_here
 from pt_core.record import Record
+from pt_core.release.release import open_release
 from tasks.dashboard import without_secrets
 from tasks.mlflow_settings import check_uri, quiet, settle
 
@@ -130,26 +132,36 @@ def list_versions(tracking_uri: str, *, name: str) -> tuple[RegisteredVersion, .
                 return tuple(sorted(found, key=lambda one: -int(one.version)))
 
 
-def download(tracking_uri: str, version: RegisteredVersion, *, folder: Path, fresh: bool = False) -> Path:
-    """Return a version's release bundle below a folder, every byte verified.
+def download(
+    tracking_uri: str,
+    version: RegisteredVersion,
+    *,
+    folder: Path,
+    fresh: bool = False,
+    trust: Trust | None = None,
+) -> Path:
+    """Return a version's release bundle below a folder: every byte verified, and signed by a key that is trusted.
 
     Args:
         tracking_uri: MLflow's address.
         version: what to fetch.
         folder: where releases are kept, by their digest; a copy that is there and intact is used again.
         fresh: whether to fetch the bytes all the same, and put them in its place.
+        trust: whose signature counts; whom this process's home trusts if left out.
 
     Raises:
-        IntegrityError: what the registry holds is not the bundle that was registered.
+        IntegrityError: what the registry holds is not the bundle that was registered, or nobody trusted signed it.
         StepFailed: it cannot be fetched.
     """
+    trust = trust or trust_here()
     destination = folder / version.release_digest
     if not fresh and is_intact(destination, version.release_digest):
+        _check_release(destination, version, trust)
         return destination
     with staging(folder) as scratch:
         fetched = scratch / "release"
         _fetch(tracking_uri, version, fetched)
-        _check_release(fetched, version)
+        _check_release(fetched, version, trust)
         _place(fetched, destination, version.release_digest, scratch=scratch, fresh=fresh)
     return destination
 
@@ -175,19 +187,22 @@ def _fetch(tracking_uri: str, version: RegisteredVersion, fetched: Path) -> None
         found.rename(fetched)
 
 
-def _check_release(fetched: Path, version: RegisteredVersion) -> None:
+def _check_release(directory: Path, version: RegisteredVersion, trust: Trust) -> None:
     try:
-        bundle, _ = open_bundle(fetched)
+        release = open_release(directory, trust=trust)
     except IntegrityError as error:
         raise IntegrityError(
-            f"{version.uri}: the registry's files are damaged or not complete",
-            details=error.details or [error.message],
+            f"{version.uri}: its files do not verify: {error.message}", details=error.details
         ) from error
-    if bundle.digest != version.release_digest:
-        raise IntegrityError(
-            f"{version.uri}: digest {bundle.digest[:12]}, expected {version.release_digest[:12]}; another bundle "
-            "took its place"
-        )
+    for what, found, expected in (
+        ("release", release.digest, version.release_digest),
+        ("artifact", release.artifact.digest, version.bundle_digest),
+    ):
+        if found != expected:
+            raise IntegrityError(
+                f"{version.uri}: the digest of its {what} is {found[:12]}, expected {expected[:12]}; another bundle "
+                "took its place"
+            )
 
 
 def _place(fetched: Path, destination: Path, digest: str, *, scratch: Path, fresh: bool) -> None:
