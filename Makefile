@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
+# Tests of one file, and all that share the real runs, stay on one worker (tests/conftest.py says which).
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 READY := $(VENV)/.ready
 
 .PHONY: run test check e2e bench campaign format clean help
@@ -27,7 +30,7 @@ check: $(READY) ## Lint, format, types, layers: exactly what CI runs before the 
 	$(BIN)/lint-imports
 
 test: $(READY) ## Every test but the long campaigns
-	$(BIN)/python -m pytest -m "not campaign" $(ARGS)
+	$(BIN)/python -m pytest -m "not campaign" $(PARALLEL) $(ARGS)
 
 e2e: $(READY) ## The tests of the whole line only
 	$(BIN)/python -m pytest -m "e2e or browser" $(ARGS)
