@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.checkpoints import warm_start_source
 from flows.config import PipelineConfig
 from flows.home import add_code_path
 from flows.load import find_config, load_config
@@ -36,7 +37,8 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     """Validate the configuration, its chains, all import paths and the data file.
 
     Raises:
-        ConfigError: the configuration, an import path or the data file.
+        ConfigError: the configuration, an import path, the data file or the checkpoint to start from.
+        IntegrityError: that checkpoint is damaged.
         PlanError: a chain of steps.
     """
     path = find_config(config)
@@ -48,4 +50,5 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
         check_target(target, where=where)
     if settings.data.path is not None and not (path.parent / settings.data.path).is_file():
         raise ConfigError(f"data.path: no file {path.parent / settings.data.path}")
+    warm_start_source(settings, base_dir=path.parent)
     return Checked(name=config, path=str(path), settings=settings, plan=plan)

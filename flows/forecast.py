@@ -38,7 +38,9 @@ class Forecast(Record):
 def forecast(settings: PipelineConfig, plan: Plan, *, base_dir: Path, home: Home) -> tuple[Forecast, ...]:
     """Walk the tree from the samples to the last step and look each result up."""
     dataset = lookup("prepare", prepare_request(settings, base_dir=base_dir, home=home), reply=Dataset)
-    checkpoint = dataset and lookup("train", train_request(settings, dataset, home), reply=Checkpoint)
+    checkpoint = dataset and lookup(
+        "train", train_request(settings, dataset, home, base_dir=base_dir), reply=Checkpoint
+    )
     found = [
         _forecast("prepare", None, f"prepare {settings.data.source}", (), dataset),
         _forecast("train", "prepare", f"train {settings.model.target}", (), checkpoint),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 from pathlib import Path
 
@@ -13,11 +11,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.champion import find_champion, to_measure, warnings_about, with_measurements
 from flows.check import Checked, check
+from flows.checkpoints import find_checkpoint
 from flows.divergence import explain_refused
+from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import Home, activate
 from flows.load import DEFAULT_CONFIG
-from flows.requests import attack_request, prepare_request, root_request, train_request, verify_request
+from flows.requests import attack_request, root_request
 from flows.servers import check_servers
+from flows.training import trained
 from flows.transfer import measure_transfer
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
@@ -27,31 +28,29 @@ from pt_core.data.dataset import Dataset
 from pt_core.decision.pareto import place
 from pt_core.decision.result import ChampionResult, Link, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
-from pt_core.environment import describe_environment, num_cpus
+from pt_core.environment import num_cpus
 from pt_core.errors import GateRefused
-from pt_core.evaluation.measures import check_measures
-from pt_core.evaluation.points import check_fits
 from pt_core.isolation import stop_all
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
-from tasks.dashboard import TrackedRun, links, without_secrets
-from tasks.data import prepare
+from tasks.dashboard import TrackedRun, links
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report, store
 from tasks.track import close_failed, track_finish, track_result, track_start, track_training
-from tasks.train import train
-from tasks.verify import verify
 
 
 @flow(name="lifecycle", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
-def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> RunResult:
+def lifecycle(
+    config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = (), checkpoint: str | None = None
+) -> RunResult:
     """Train a classifier, convert and quantize it, measure and judge every artifact, and report.
 
     Args:
         config: a YAML file, or the name of a shipped configuration.
         overrides: changes to it, each "name.name=value".
+        checkpoint: folder of a checkpoint to go on from in place of training.
 
     Raises:
         GateRefused: no variant passed; everything is logged and reported all the same.
@@ -61,19 +60,21 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     checked = check(config, overrides)
     check_servers(home)
     sweep(Path(home.store))
-    name = _run_name()
-    tracked = track_start(
-        home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, _tags(config)
-    )
+    given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
+    name = run_name()
+    labels = tags(config) | ({"from_checkpoint": given.digest} if given else {})
+    tracked = track_start(home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, labels)
     try:
-        dataset, checkpoint, reference = train_and_verify(checked, home)
-        track_training(tracked, checkpoint, dataset)
+        dataset, network, _ = trained(checked, home, given)
+        limits = checked.settings.limits.for_step()
+        reference = run(convert, root_request(network, dataset, home), limits)
+        track_training(tracked, network, dataset)
         champion = find_champion(checked.settings, home)
         variants, base, champion = build_and_measure(checked, reference, dataset, home, champion)
         transferred = measure_transfer(variants, dataset=dataset, config=checked.settings, home=home)
         judged = judge_all(checked, variants, base, champion, dataset)
         result = _result(
-            name, checked, overrides, judged, dataset=dataset, checkpoint=checkpoint, run=tracked
+            name, checked, overrides, judged, dataset=dataset, checkpoint=network, run=tracked, given=given
         )
         warnings = (*transferred.warnings, *warnings_about(champion, checked.settings, dataset))
         update = transferred._asdict() | {"warnings": warnings, "champion": champion}
@@ -88,18 +89,6 @@ def lifecycle(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> 
     if result.winner is None:
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])
     return result
-
-
-def train_and_verify(checked: Checked, home: Home) -> tuple[Dataset, Checkpoint, Artifact]:
-    """Prepare the samples, train, verify the checkpoint, and make the reference artifact from it."""
-    settings = checked.settings
-    limits = settings.limits.for_step()
-    dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
-    check_fits(settings.evaluation, dataset)
-    check_measures(settings.evaluation, dataset)
-    checkpoint = run(train, train_request(settings, dataset, home), settings.limits.for_training())
-    run(verify, verify_request(checkpoint), limits)
-    return dataset, checkpoint, run(convert, root_request(checkpoint, dataset, home), limits)
 
 
 def build_and_measure(
@@ -143,17 +132,11 @@ def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResul
     """Write the report, log to MLflow and Prefect; return the result with every link."""
     store(result, folder)
     report(result, folder)
-    found = (*track_result(tracked, result, folder), *_prefect_link())
+    found = (*track_result(tracked, result, folder), *prefect_link())
     result = result.model_copy(update={"links": found})
     store(result, folder)
     publish(result)
     return result
-
-
-def _run_name() -> str:
-    """Return the flow run's name as a folder's, with the start of its id since people reuse names."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", str(flow_run.name)).strip("-.")
-    return f"{readable}-{str(flow_run.id)[:8]}".lstrip("-")
 
 
 def _result(
@@ -165,11 +148,12 @@ def _result(
     dataset: Dataset,
     checkpoint: Checkpoint,
     run: TrackedRun,
+    given: Checkpoint | None,
 ) -> RunResult:
     policy = checked.settings.gate
     judged = place(judged, policy.selection)
     winner, why = select(judged, policy.selection)
-    config = [checked.name, *(f"--set {shlex.quote(override)}" for override in overrides)]
+    source = (f"--from {shlex.quote(given.directory)}",) if given else ()
     return RunResult(
         run_name=name,
         pipeline=checked.settings.name,
@@ -183,19 +167,7 @@ def _result(
         winner_reason=why,
         prefect_flow_run_id=str(flow_run.id),
         mlflow_run_id=run.run_id,
-        links=(*links(run), *_prefect_link()),
-        reproduce=" ".join(["pt-pipeline run", *config]),
+        links=(*links(run), *prefect_link()),
+        reproduce=command("run", checked.name, overrides, *source),
         policy=policy,
     )
-
-
-def _tags(config: str) -> dict[str, str]:
-    commit = describe_environment().git_commit or "unknown"
-    return {"git_commit": commit, "prefect_flow_run_id": str(flow_run.id), "config": config}
-
-
-def _prefect_link() -> tuple[Link, ...]:
-    """Return the page of the flow run; a run on its own temporary server has none."""
-    address = os.environ.get("PREFECT_UI_URL") or os.environ.get("PREFECT_API_URL", "").removesuffix("/api")
-    url = f"{without_secrets(address)}/v2/runs/flow-run/{flow_run.id}"
-    return (Link(name="Prefect flow run", url=url),) if address else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from flows.checkpoints import warm_start_source
 from flows.config import PipelineConfig
 from flows.home import Home
 from pt_core.artifacts.artifact import Artifact, Step
@@ -34,8 +35,13 @@ def prepare_request(settings: PipelineConfig, *, base_dir: Path, home: Home) -> 
     )
 
 
-def train_request(settings: PipelineConfig, dataset: Dataset, home: Home) -> TrainRequest:
-    """Return what training is asked."""
+def train_request(settings: PipelineConfig, dataset: Dataset, home: Home, *, base_dir: Path) -> TrainRequest:
+    """Return what training is asked.
+
+    Raises:
+        ConfigError: there is no checkpoint where the warm start names one.
+        IntegrityError: it is damaged.
+    """
     return TrainRequest(
         dataset=dataset,
         model=settings.model,
@@ -43,6 +49,7 @@ def train_request(settings: PipelineConfig, dataset: Dataset, home: Home) -> Tra
         config=settings.train,
         seed=settings.seed,
         store=home.store,
+        warm_start=warm_start_source(settings, base_dir=base_dir),
     )
 
 

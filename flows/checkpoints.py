@@ -1,0 +1,104 @@
+"""Checkpoints that a user names: found, checked byte for byte, and held against the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.config import PipelineConfig
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.bundle import open_bundle, read_info
+from pt_core.data.dataset import Dataset
+from pt_core.errors import ConfigError
+
+_FILLED_IN = ("input_shape", "num_classes")
+"""Arguments of a network that come from the data."""
+
+
+def find_checkpoint(named: str, *, base_dir: Path, where: str) -> Checkpoint:
+    """Return the checkpoint in a folder, every byte of it checked.
+
+    Args:
+        named: the folder, absolute or relative to ``base_dir``.
+        base_dir: see above.
+        where: the setting or option that names it.
+
+    Raises:
+        ConfigError: there is no such folder, or it is no place on this machine.
+        IntegrityError: it is damaged, or holds something else than a checkpoint.
+    """
+    if named.startswith("models:/"):
+        raise ConfigError(
+            f"{where}: {named}: a registered model is an artifact and no checkpoint; give the folder of the "
+            "checkpoint, which its release's lineage.json and pt-pipeline train name"
+        )
+    folder = base_dir / named
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{where}: no folder {folder}; expected that of a checkpoint, as pt-pipeline train prints it"
+        )
+    bundle, manifest = open_bundle(folder, kind="checkpoint")
+    return read_info(bundle, manifest, Checkpoint)
+
+
+def warm_start_source(settings: PipelineConfig, *, base_dir: Path) -> Checkpoint | None:
+    """Return the checkpoint that training is to start from, every byte of it checked.
+
+    Raises:
+        ConfigError: there is no checkpoint where the warm start names one.
+        IntegrityError: it is damaged.
+    """
+    if settings.model.warm_start is None:
+        return None
+    named = settings.model.warm_start.checkpoint
+    return find_checkpoint(named, base_dir=base_dir, where="model.warm_start.checkpoint")
+
+
+def check_fit(checkpoint: Checkpoint, settings: PipelineConfig, dataset: Dataset) -> None:
+    """Refuse to go on from a checkpoint of other data, another split or another network than the configuration's.
+
+    How it was trained (epochs, learning rate, seed) may differ: nothing is trained.
+
+    Raises:
+        ConfigError: all that does not fit, a line each.
+    """
+    problems = [*_data_problems(checkpoint, dataset), *_model_problems(checkpoint, settings)]
+    if problems:
+        raise ConfigError(
+            f"--from: {checkpoint.directory} does not fit the configuration; use the one that it was trained with, "
+            "or leave --from out to train anew",
+            details=problems,
+        )
+
+
+def _data_problems(checkpoint: Checkpoint, dataset: Dataset) -> Iterator[str]:
+    if checkpoint.data_fingerprint != dataset.fingerprint:
+        yield (
+            f"data: it was trained on other samples, of fingerprint {checkpoint.data_fingerprint[:12]}, "
+            f"expected {dataset.fingerprint[:12]}"
+        )
+    elif checkpoint.dataset_digest != dataset.digest:
+        yield (
+            "data: it was trained on another split of these samples, so some of the test split may be what it "
+            f"learnt from: dataset {checkpoint.dataset_digest[:12]}, expected {dataset.digest[:12]}; "
+            "set seed and data as they were"
+        )
+    if checkpoint.labels != dataset.labels:
+        yield f"data.labels: it knows {', '.join(checkpoint.labels)}, expected {', '.join(dataset.labels)}"
+
+
+def _model_problems(checkpoint: Checkpoint, settings: PipelineConfig) -> Iterator[str]:
+    spec, model = checkpoint.spec, settings.model
+    if spec.target != model.target:
+        yield f"model.target: it is {spec.target}, expected {model.target}"
+    given, asked = (
+        {name: value for name, value in arguments.items() if name not in _FILLED_IN}
+        for arguments in (spec.arguments, model.arguments)
+    )
+    if given != asked:
+        yield f"model.arguments: it was built with {given or 'none'}, expected {asked or 'none'}"
+    if (spec.mean is not None) != model.normalize:
+        has = "normalises its input" if spec.mean is not None else "does not normalise its input"
+        yield f"model.normalize: it {has}, expected {str(model.normalize).lower()}"
+    if spec.dynamic_axes != model.dynamic_axes:
+        yield "model.dynamic_axes: it declares other axes; set them as they were"

@@ -1,0 +1,84 @@
+"""Training alone, as a Prefect flow: the first half of the main job, logged as that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.check import check
+from flows.flow_run import command, prefect_link, run_name, tags
+from flows.home import activate
+from flows.load import DEFAULT_CONFIG
+from flows.servers import check_servers
+from flows.training import trained
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.bundle import sweep
+from pt_core.data.dataset import Dataset
+from pt_core.decision.result import Link
+from pt_core.environment import num_cpus
+from pt_core.isolation import stop_all
+from pt_core.record import Record
+from tasks.dashboard import links
+from tasks.track import close_failed, track_finish, track_start, track_training
+
+
+class TrainResult(Record):
+    """What one training gave."""
+
+    run_name: str
+    """Name of the run."""
+    pipeline: str
+    """Name of the pipeline."""
+    dataset: Dataset
+    """What it was trained on."""
+    checkpoint: Checkpoint
+    """The verified checkpoint."""
+    checks: tuple[str, ...]
+    """What was checked about it, a sentence each."""
+    mlflow_run_id: str
+    """Id of its MLflow run."""
+    links: tuple[Link, ...]
+    """Pages that show it."""
+    reproduce: str
+    """The command that does it again."""
+
+
+@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
+def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> TrainResult:
+    """Train a classifier and end with a verified checkpoint.
+
+    Args:
+        config: a YAML file, or the name of a shipped configuration.
+        overrides: changes to it, each "name.name=value".
+
+    Raises:
+        PtCoreError: bad input, or a stage failed.
+    """
+    home = activate(None)
+    checked = check(config, overrides)
+    check_servers(home)
+    sweep(Path(home.store))
+    name, pipeline = run_name(), checked.settings.name
+    labels = tags(config) | {"stage": "train"}
+    tracked = track_start(home.tracking_uri, pipeline, name, home.mlflow_artifacts, labels)
+    try:
+        dataset, checkpoint, proof = trained(checked, home)
+        track_training(tracked, checkpoint, dataset)
+    except BaseException:
+        # The threads that wait for a child never see an interrupt: without this the run would end with the child.
+        stop_all()
+        close_failed(tracked)
+        raise
+    track_finish(tracked, "FINISHED")
+    return TrainResult(
+        run_name=name,
+        pipeline=pipeline,
+        dataset=dataset,
+        checkpoint=checkpoint,
+        checks=proof.checks,
+        mlflow_run_id=tracked.run_id,
+        links=(*links(tracked), *prefect_link()),
+        reproduce=command("train", config, overrides),
+    )
