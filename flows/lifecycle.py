@@ -26,7 +26,7 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import sweep
 from pt_core.data.dataset import Dataset
 from pt_core.decision.pareto import place
-from pt_core.decision.result import ChampionResult, Link, MeasuredVariant, RunResult, VariantResult
+from pt_core.decision.result import ChampionResult, MeasuredVariant, RunResult, VariantResult
 from pt_core.decision.select import select
 from pt_core.environment import num_cpus
 from pt_core.errors import GateRefused
