@@ -41,7 +41,7 @@ from pt_core.data.dataset import load_split
 from pt_core.environment import cpu_capabilities, describe_environment, num_cpus
 from pt_core.errors import PtCoreError
 from pt_core.evaluation.timing import Interval, Plan, ratio, time_rounds
-from pt_core.inference.predictor import load_predictor
+from pt_core.inference.predictor import describe_runtime, load_predictor
 from pt_core.limits import Limits
 
 BATCH_SIZES = (1, 8)
@@ -202,7 +202,7 @@ def measure(built: list[Built], subject: Subject, plan: Plan) -> tuple[list[Row]
             speedups[index][size] = ratio(times[:, 0], times[:, index + 1], generator=generator)
         note(f"batch {size}: {len(times)} rounds, eager FP32 {np.median(times[:, 0]) / 1e6:.2f} ms")
     rows = [
-        Row(one, one.predictor.runtime(), speedups[i], float((classes[i] == classes[0]).mean()))
+        Row(one, describe_runtime(one.predictor), speedups[i], float((classes[i] == classes[0]).mean()))
         for i, one in enumerate(built)
     ]
     return rows, noise

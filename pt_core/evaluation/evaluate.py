@@ -34,7 +34,7 @@ from pt_core.evaluation.report import (
 from pt_core.evaluation.requests import EvaluateRequest
 from pt_core.evaluation.scores import SliceScores
 from pt_core.evaluation.slices import Slice, part, score_slices
-from pt_core.inference.predictor import load_predictor
+from pt_core.inference.predictor import describe_runtime, load_predictor
 from pt_core.isolation import report_progress
 
 Tensors = dict[str, NDArray[Any]]
@@ -85,7 +85,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
         slices=sliced,
         custom=custom,
         undefined=(*too_small, *no_number),
-        runtime=predictor.runtime(),
+        runtime=describe_runtime(predictor),
     )
     answers |= direct_answers
     tensors: Tensors = {"logits": logits, "targets": np.array(samples.y), "ids": np.array(samples.ids)}

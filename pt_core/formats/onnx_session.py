@@ -49,8 +49,9 @@ class OnnxPredictor:
         self._graph_level: GraphLevel = graph_level
         options = session_options(num_threads=self._num_threads, graph_level=graph_level)
         try:
+            # By default a provider that fails, here or in a call, is replaced by another.
             self._session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=[PROVIDER]
+                str(path), sess_options=options, providers=[PROVIDER], enable_fallback=0
             )
         except REFUSALS as error:
             raise StepFailed(
@@ -74,7 +75,7 @@ class OnnxPredictor:
         return np.ascontiguousarray(outputs)
 
     def runtime(self) -> RuntimeInfo:
-        """Return ONNX Runtime's version, the provider it really uses, its threads, level, tensors and node counts."""
+        """Return ONNX Runtime's version, the provider it really uses, its threads, level and tensors."""
         return RuntimeInfo(
             runtime=f"onnxruntime {onnxruntime.__version__}",
             provider=self._session.get_providers()[0],
@@ -82,11 +83,12 @@ class OnnxPredictor:
             inputs=tuple(tensor.name for tensor in self._session.get_inputs()),
             outputs=tuple(tensor.name for tensor in self._session.get_outputs()),
             setting=as_setting(self._graph_level),
-            num_nodes=count_nodes(self._path),
-            num_nodes_optimized=count_executed_nodes(
-                self._path, session_options(num_threads=1, graph_level=self._graph_level)
-            ),
         )
+
+    def count_nodes(self) -> tuple[int, int]:
+        """Return the nodes in the file and those that are executed, for which the graph is optimised once more."""
+        options = session_options(num_threads=1, graph_level=self._graph_level)
+        return count_nodes(self._path), count_executed_nodes(self._path, options)
 
 
 def session_options(*, num_threads: int, graph_level: GraphLevel) -> onnxruntime.SessionOptions:

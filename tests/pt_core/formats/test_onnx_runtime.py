@@ -11,7 +11,7 @@ import threads
 from pt_core.artifacts.artifact import Step
 from pt_core.building.requests import CheckRequest
 from pt_core.building.worker import check
-from pt_core.errors import IntegrityError, StepFailed
+from pt_core.errors import IntegrityError, StepFailed, StepUnavailable
 from pt_core.formats.onnx_ import OnnxFormat
 from pt_core.formats.onnx_runtime import GRAPH_LEVELS, OnnxRuntime
 from pt_core.quantizers.ort_dynamic import OnnxInt8Dynamic
@@ -74,3 +74,22 @@ def test_a_graph_that_onnx_runtime_cannot_load_fails_with_the_level(basic):
     (Path(basic.directory) / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(StepFailed, match="cannot load the graph at graph_level=basic"):
         OnnxFormat().load(basic, "cpu")
+
+
+def test_another_provider_than_the_one_asked_for_is_a_failure(basic, monkeypatch):
+    monkeypatch.setattr(
+        onnxruntime.InferenceSession,
+        "get_providers",
+        lambda session: ["OtherProvider", "CPUExecutionProvider"],
+    )
+    with pytest.raises(StepFailed, match="uses OtherProvider, CPUExecutionProvider, expected CPUExecution"):
+        OnnxFormat().load(basic, "cpu")
+
+
+def test_a_provider_that_fails_in_a_call_is_not_replaced_by_another(basic):
+    assert OnnxFormat().load(basic, "cpu")._session._enable_fallback is False
+
+
+def test_another_device_is_refused(basic):
+    with pytest.raises(StepUnavailable, match="device cuda is not supported here, expected cpu"):
+        OnnxFormat().load(basic, "cuda")

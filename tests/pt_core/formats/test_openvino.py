@@ -153,6 +153,19 @@ def test_another_device_is_refused(artifact):
         OpenVinoFormat().load(artifact, "cuda")
 
 
+def test_another_device_than_the_one_asked_for_is_a_failure(artifact, monkeypatch):
+    import openvino
+
+    told = openvino.CompiledModel.get_property
+    monkeypatch.setattr(
+        openvino.CompiledModel,
+        "get_property",
+        lambda model, name: ["GPU.0"] if name == "EXECUTION_DEVICES" else told(model, name),
+    )
+    with pytest.raises(StepFailed, match=r"openvino: runs on GPU\.0, expected CPU"):
+        OpenVinoFormat().load(artifact, "cpu")
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"inference_precision":"f64"}', None])
 def test_a_bundle_that_does_not_say_its_precision_is_refused(artifact, content, tmp_path):
     artifact = copied(artifact, tmp_path)
