@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -140,7 +141,7 @@ def test_bad_rows_can_be_skipped_and_change_no_other_answer(table, scored, outpu
     )
     assert (reply.num_rows, reply.num_bad_rows) == (39_997, 3)
     assert reply.num_resumed_rows == 16_384, "what the refused call had scored is not scored again"
-    with open(reply.bad_rows_file, newline="") as lines:
+    with Path(reply.bad_rows_file).open(newline="") as lines:
         found = list(csv.DictReader(lines))
     assert [line["row"] for line in found] == ["5", "39000", "39001"]
     assert found[0] == {"input": "rows.parquet", "row": "5", "reason": "c1: nan, expected a finite number"}
@@ -160,7 +161,7 @@ def test_every_way_a_csv_row_can_be_bad_has_its_reason(table, scored, output, tm
     ]
     source.write_bytes("\n".join(["a,b,c,d,e,f,g,h", *lines, good]).encode("latin-1"))
     reply = scored(table, source, bad_rows="skip")
-    with open(reply.bad_rows_file, newline="", encoding="utf-8") as stream:
+    with Path(reply.bad_rows_file).open(newline="", encoding="utf-8") as stream:
         assert [(line["row"], line["reason"]) for line in csv.DictReader(stream)] == [
             ("1", "3 columns, expected 8"),
             ("2", "a: 'x', expected a number"),
@@ -185,7 +186,7 @@ def test_values_out_of_range_and_files_that_are_no_images_are_bad_rows(digits, s
     (folder / "notes.txt").write_text("words")
     reply = scored(digits, folder, bad_rows="skip")
     assert pq.read_table(output)["input"].to_pylist() == ["good.png"]
-    with open(reply.bad_rows_file, newline="") as lines:
+    with Path(reply.bad_rows_file).open(newline="") as lines:
         reasons = {line["input"]: line["reason"] for line in csv.DictReader(lines)}
     assert reasons["notes.txt"].startswith("not an image, expected .png")
     assert "image" in reasons["cut.png"]
