@@ -48,10 +48,32 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 @app.command()
 def run(
-    config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False
+    config: Config = DEFAULT_CONFIG,
+    overrides: Set = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="Go on from this checkpoint, without training."),
+    ] = None,
+    home: HomeFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Train, convert, quantize, evaluate, judge and report; what has not changed is taken from the cache."""
     from flows.cli.run import run as command
+
+    guarded(
+        lambda: command(
+            config, tuple(overrides or ()), activate(home), checkpoint=checkpoint, as_json=as_json
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def train(
+    config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False
+) -> None:
+    """Train alone, and end with a verified checkpoint for run --from."""
+    from flows.cli.train import train as command
 
     guarded(lambda: command(config, tuple(overrides or ()), activate(home), as_json=as_json), as_json=as_json)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.check import check
@@ -12,37 +14,13 @@ from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import activate
 from flows.load import DEFAULT_CONFIG
 from flows.servers import check_servers
+from flows.train_result import TrainResult
 from flows.training import trained
-from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import sweep
-from pt_core.data.dataset import Dataset
-from pt_core.decision.result import Link
 from pt_core.environment import num_cpus
 from pt_core.isolation import stop_all
-from pt_core.record import Record
 from tasks.dashboard import links
 from tasks.track import close_failed, track_finish, track_start, track_training
-
-
-class TrainResult(Record):
-    """What one training gave."""
-
-    run_name: str
-    """Name of the run."""
-    pipeline: str
-    """Name of the pipeline."""
-    dataset: Dataset
-    """What it was trained on."""
-    checkpoint: Checkpoint
-    """The verified checkpoint."""
-    checks: tuple[str, ...]
-    """What was checked about it, a sentence each."""
-    mlflow_run_id: str
-    """Id of its MLflow run."""
-    links: tuple[Link, ...]
-    """Pages that show it."""
-    reproduce: str
-    """The command that does it again."""
 
 
 @flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
@@ -78,7 +56,9 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         dataset=dataset,
         checkpoint=checkpoint,
         checks=proof.checks,
+        prefect_flow_run_id=str(flow_run.id),
         mlflow_run_id=tracked.run_id,
         links=(*links(tracked), *prefect_link()),
         reproduce=command("train", config, overrides),
+        go_on=command("run", config, overrides, f"--from {shlex.quote(checkpoint.directory)}"),
     )

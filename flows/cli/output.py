@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from pt_core.errors import ConfigError, GateRefused, PtCoreError, StepFailed
 
@@ -20,6 +21,11 @@ messages = Console(stderr=True)
 def print_json(document: object) -> None:
     """Print one JSON document, and nothing else, on standard output."""
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def print_line(name: str, value: str) -> None:
+    """Print a named value without wrapping, so that a terminal keeps an address clickable."""
+    results.print(f"[bold]{name}[/]  {escape(value)}", soft_wrap=True, highlight=False)
 
 
 def fail(error: PtCoreError, *, as_json: bool = False) -> NoReturn:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import signal
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +9,8 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from flows.cli.display import terminal_display
-from flows.cli.output import messages, print_json, results
+from flows.cli.output import messages, print_json, print_line, results
+from flows.cli.process import begin
 from flows.cli.table import reasons, variants_table
 from flows.document import run_document
 from flows.home import Home
@@ -23,8 +20,17 @@ from pt_core.errors import ConfigError, GateRefused
 from tasks.dashboard import dashboard_command
 
 
-def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
+def run(
+    config: str, overrides: tuple[str, ...], home: Home, *, checkpoint: Path | None = None, as_json: bool
+) -> None:
     """Run the flow with progress on the terminal, then print the table or the JSON document.
+
+    Args:
+        config: a YAML file, or the name of a shipped configuration.
+        overrides: changes to it.
+        home: where everything is written.
+        checkpoint: folder of a checkpoint to go on from in place of training.
+        as_json: print one JSON document.
 
     Raises:
         GateRefused: no variant passed; the result was printed all the same.
@@ -32,34 +38,25 @@ def run(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -
     """
     # The configuration is checked before Prefect is imported: a typo costs a second.
     from flows.check import check
-    from flows.servers import check_servers
+    from flows.checkpoints import find_checkpoint
 
     settings = check(config, overrides).settings
-    check_servers(home)
-    # Prefect logs a traceback for every failed task; on a terminal the failure is said in one line instead.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-    # By default SIGTERM ends a process at once, and Prefect's temporary server would live on.
-    signal.signal(signal.SIGTERM, _leave)
+    given = find_checkpoint(str(checkpoint), base_dir=Path(), where="--from") if checkpoint else None
+    name = begin(settings.name, home)
     from flows.lifecycle import lifecycle
     from tasks.progress import use_display
 
-    name = f"{settings.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    messages.print(f"[bold]{name}[/]  [dim]home {home.root}[/]")
     named = lifecycle.with_options(flow_run_name=name)
     refused: GateRefused | None = None
     with terminal_display(messages) as display, use_display(display):
         try:
-            named(config, overrides)
+            named(config, overrides, given.directory if given else None)
         except GateRefused as error:
             refused = error
     (folder,) = home.runs.glob(f"{name}-*")
     show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
     if refused:
         raise refused
-
-
-def _leave(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def read_result(folder: Path) -> RunResult:
@@ -92,13 +89,8 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     for sentence in result.warnings:
         results.print(sentence, highlight=False, markup=False, style="yellow")
     results.print(Panel(escape(result.sentence), border_style="green" if exit_code == 0 else "red"))
-    _print_line("report", str(folder / "report.html"))
+    print_line("report", str(folder / "report.html"))
     for link in result.links:
-        _print_line(link.name, link.url)
+        print_line(link.name, link.url)
     if home.tracking_uri.startswith("sqlite"):
-        _print_line("open MLflow with", dashboard_command(home.tracking_uri))
-
-
-def _print_line(name: str, value: str) -> None:
-    """Print without wrapping, so that a terminal keeps the address clickable."""
-    results.print(f"[bold]{name}[/]  {value}", soft_wrap=True, highlight=False)
+        print_line("open MLflow with", dashboard_command(home.tracking_uri))
