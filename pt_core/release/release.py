@@ -12,7 +12,20 @@ from pt_core.decision.result import RunResult, VariantResult
 from pt_core.errors import ConfigError, IntegrityError
 from pt_core.keys import Trust
 from pt_core.manifest import read_manifest
-from pt_core.release.requests import ARTIFACT, VERDICT, Release, ReleaseInfo, ReleaseRequest, SealedRelease
+from pt_core.release.card import write_card
+from pt_core.release.lineage import lineage_of
+from pt_core.release.requests import (
+    ARTIFACT,
+    CARD,
+    LINEAGE,
+    SERVING,
+    VERDICT,
+    Release,
+    ReleaseInfo,
+    ReleaseRequest,
+    SealedRelease,
+)
+from pt_core.release.serving import serving_of
 from pt_core.signing import sign
 
 
@@ -41,7 +54,7 @@ def make_release(request: ReleaseRequest) -> Release:
     keys: list[str] = []
     with staging(Path(request.store)) as folder:
         inside = _copy(artifact, folder / ARTIFACT)
-        (folder / VERDICT).write_text(variant.verdict.to_json())
+        _describe(request, variant, artifact, folder)
         bundle = seal(
             folder,
             name=f"{request.result.pipeline}-{variant.name}",
@@ -109,6 +122,19 @@ def chosen(result: RunResult, name: str | None) -> VariantResult:
     if variant.artifact is None:
         raise ConfigError(f"{result.run_name}: {wanted} was not built: {variant.problem}")
     return variant
+
+
+def _describe(request: ReleaseRequest, variant: VariantResult, artifact: Artifact, folder: Path) -> None:
+    result = request.result
+    serving = serving_of(variant, artifact, result.dataset, folder=ARTIFACT)
+    records = {
+        VERDICT: variant.verdict,
+        LINEAGE: lineage_of(result, artifact, request.config),
+        SERVING: serving,
+    }
+    for name, record in records.items():
+        (folder / name).write_text(record.model_dump_json(indent=2) + "\n")
+    (folder / CARD).write_text(write_card(result, variant, artifact, serving))
 
 
 def _copy(artifact: Artifact, destination: Path) -> Artifact:
