@@ -74,6 +74,7 @@ def run_isolated(
     num_threads: int | None = None,
     writes_to: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    more: str = _MORE,
 ) -> R:
     """Run ``target`` ("module:function", a function from record to record) in a fresh process.
 
@@ -87,6 +88,7 @@ def run_isolated(
         num_threads: cores the child may use for numerical work; ``None`` means all.
         writes_to: the folder that the function writes into, so that its disk is named when it is full.
         on_progress: called in a thread of this process for each :func:`report_progress`.
+        more: what a person does to allow more, with {0} for ``timeout_s`` or ``memory_gib``.
 
     Raises:
         PtCoreError: the typed error that the function raised; its ``output`` is the end of the child's output.
@@ -104,6 +106,7 @@ def run_isolated(
                     timeout_s=timeout_s,
                     max_memory_bytes=max_memory_bytes,
                     on_progress=on_progress,
+                    more=more,
                 )
             return _read_answer(folder, target, ended, reply)
     except StepFailed as error:
@@ -166,6 +169,7 @@ def _run_child(
     timeout_s: float,
     max_memory_bytes: int | None,
     on_progress: Callable[[Progress], None] | None,
+    more: str,
 ) -> int | Stopped:
     """Return the exit code, or why the child was killed."""
     read_end, write_end = os.pipe()
@@ -185,14 +189,16 @@ def _run_child(
     listener = threading.Thread(target=_listen, args=(read_end, on_progress), daemon=True)
     listener.start()
     try:
-        return _wait(child, timeout_s, max_memory_bytes)
+        return _wait(child, timeout_s, max_memory_bytes, more)
     finally:
         _children.discard(child)
         _kill_group(child)
         listener.join(timeout=5)
 
 
-def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: int | None) -> int | Stopped:
+def _wait(
+    child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: int | None, more: str
+) -> int | Stopped:
     """Return the exit code of a child, or which limit it is over."""
     deadline = time.monotonic() + timeout_s
     known: dict[int, bool] = {}
@@ -202,13 +208,13 @@ def _wait(child: subprocess.Popen[bytes], timeout_s: float, max_memory_bytes: in
             return child.wait(timeout=max(left_s if max_memory_bytes is None else min(left_s, _POLL_S), 0))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= deadline:
-                why = f"no result after {timeout_s:g} s, killed; {_MORE.format('timeout_s')}"
+                why = f"no result after {timeout_s:g} s, killed; {more.format('timeout_s')}"
                 return Stopped(why, StepFailed)
         taken = over_memory(child.pid, max_memory_bytes, known) if max_memory_bytes else None
         if taken and max_memory_bytes:
             limit = gibibytes(max_memory_bytes)
             why = f"took {gibibytes(taken)} of memory, the limit is {limit}, killed"
-            return Stopped(f"{why}; {_MORE.format('memory_gib')}", OutOfMemory)
+            return Stopped(f"{why}; {more.format('memory_gib')}", OutOfMemory)
 
 
 def over_memory(leader: int, limit: int, known: dict[int, bool]) -> int | None:
