@@ -16,6 +16,7 @@ from pt_core.evaluation.report import metrics
 from pt_core.evaluation.shares import sample_counts, shares
 
 _MAX_PROBLEM = 300
+_OF_A_START = ("efficiency/cold_start_s", "efficiency/peak_memory_bytes")
 
 
 def judge_variant(
@@ -62,10 +63,12 @@ def flat_metrics(variant: MeasuredVariant) -> dict[str, float]:
 
 def undefined_metrics(variant: MeasuredVariant) -> dict[str, str]:
     """Return why metrics that were asked for have no value, by flat name."""
-    evaluation = variant.evaluation
-    if evaluation is None:
-        return {}
-    return {one.metric: one.reason for one in (*evaluation.accuracy.undefined, *evaluation.undefined)}
+    evaluation, timing = variant.evaluation, variant.efficiency
+    found = (*evaluation.accuracy.undefined, *evaluation.undefined) if evaluation else ()
+    not_started = dict.fromkeys(_OF_A_START, timing.start_reason) if timing else {}
+    not_counted = {"efficiency/reference_flops": timing.flops_reason} if timing else {}
+    reasons = {one.metric: one.reason for one in found} | not_started | not_counted
+    return {metric: reason for metric, reason in reasons.items() if reason}
 
 
 def _verdict(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pt_core.decision.result import ChampionResult, RunResult, VariantResult, standing
 from pt_core.decision.verdict import State
@@ -46,7 +46,7 @@ class ComparisonRow(Record):
     size_bytes: int | None
     """Bytes of the files shipped for inference."""
     peak_memory_bytes: int | None
-    """Growth of the evaluating process's peak memory."""
+    """Growth of the peak memory of a process that runs it alone."""
     verdict: State | None
     """The state of its verdict; ``None`` for the champion, which is compared with and not judged."""
     promotable: bool = False
@@ -131,7 +131,7 @@ def _row(variant: VariantResult, result: RunResult, robust_metric: str | None) -
         latency_ratio_low=timing.latency_ratio_low if timing else None,
         latency_ratio_high=timing.latency_ratio_high if timing else None,
         size_bytes=variant.artifact.payload_bytes if variant.artifact else None,
-        peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
+        peak_memory_bytes=_peak_memory(variant.metrics),
         verdict=variant.verdict.state,
         promotable=variant.promotable,
         dominated_by=variant.dominated_by,
@@ -157,10 +157,15 @@ def _champion_row(champion: ChampionResult, result: RunResult, robust_metric: st
         latency_ratio_low=timing.latency_ratio_low if timing else None,
         latency_ratio_high=timing.latency_ratio_high if timing else None,
         size_bytes=artifact.payload_bytes if artifact else None,
-        peak_memory_bytes=evaluation.peak_memory_bytes if evaluation else None,
+        peak_memory_bytes=_peak_memory(champion.metrics),
         verdict=None,
         reason=champion.problem or f"what is deployed now{run}, measured here on the same samples",
     )
+
+
+def _peak_memory(metrics: Mapping[str, float]) -> int | None:
+    found = metrics.get("efficiency/peak_memory_bytes")
+    return None if found is None else int(found)
 
 
 def _middle_fgsm(evaluation: EvaluationReport) -> str | None:

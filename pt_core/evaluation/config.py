@@ -152,3 +152,6 @@ class EfficiencyConfig(Record):
     max_seconds: float = Field(default=20, gt=0)
     """Rounds stop early, though never before five, once this is spent (half on latency, a quarter on throughput,
     a quarter on the sweep)."""
+    cold_starts: bool = True
+    """Whether every artifact is also started alone, in a fresh process, for its cold start and peak memory; about two
+    seconds each, most of them to import its runtime. Off, both are not measured."""

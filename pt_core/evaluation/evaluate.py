@@ -1,9 +1,8 @@
-"""Evaluate one artifact: accuracy, robustness and memory on the test split, the same for every format."""
+"""Evaluate one artifact: accuracy and robustness on the test split, the same for every format."""
 
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from pt_core.errors import NotComparable, StepFailed
 from pt_core.evaluation.accuracy import check_finite, score
 from pt_core.evaluation.custom import measure_custom
 from pt_core.evaluation.direct import Answers, attack_directly
-from pt_core.evaluation.memory import mark_peak, peak_growth
 from pt_core.evaluation.points import spread
 from pt_core.evaluation.report import (
     ANSWERS,
@@ -44,11 +42,6 @@ Tensors = dict[str, NDArray[Any]]
 def evaluate(request: EvaluateRequest) -> EvaluationReport:
     """Score one artifact in this process, which is to do nothing else.
 
-    ``peak_memory_bytes`` is the growth of this process's peak resident memory from before the artifact's
-    runtime is imported until the last replayed batch is scored: runtime library, weights and activations at the
-    scoring batch size. It holds for this machine and batch size, counts pages of shared libraries, and
-    leaves out what Python, NumPy and scikit-learn held before.
-
     Raises:
         NotComparable: artifact, dataset and attacks do not rest on the same samples and labels.
         IntegrityError: the bytes of the artifact, the dataset or the attacks are damaged.
@@ -58,17 +51,11 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     check_digest(request.dataset)
     check_digest(request.attacks)
     samples = load_split(request.dataset, "test")
-    before = mark_peak()
-    started = time.perf_counter()
     predictor = load_predictor(request.artifact, device="cpu")
-    predictor.logits(np.array(samples.x[:1]))
-    cold_start_s = time.perf_counter() - started
     logits = _predict(predictor, samples.x, request, where="clean samples")
     replayed, answers = _replay(predictor, samples, request)
-    peak_memory_bytes = peak_growth(before)
     predict = functools.partial(_predict, predictor, request=request, where="samples of Square")
     searched, found, direct_answers = attack_directly(predict, samples, request)
-    # The user's code comes after the peak, since what it imports is none of the artifact's memory.
     slices = part(request.config.slices, samples)
     sliced, too_small = score_slices(slices, logits.argmax(axis=1), samples.y)
     custom, no_number = measure_custom(request.config.metrics, logits, np.array(samples.y))
@@ -78,8 +65,6 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
         data_fingerprint=request.dataset.fingerprint,
         sample_ids_sha256=request.dataset.split("test").ids_sha256,
         attacks_digest=request.attacks.digest,
-        peak_memory_bytes=peak_memory_bytes,
-        cold_start_s=cold_start_s,
         accuracy=_score(logits, samples, request),
         robustness=(*replayed, *searched),
         slices=sliced,

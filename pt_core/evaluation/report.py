@@ -166,11 +166,10 @@ class EvaluationInfo(Record):
     """The user's own metrics on clean samples."""
     undefined: tuple[Undefined, ...] = ()
     """Every metric of slices and of the user's own that is ``None``, with its reason."""
-    peak_memory_bytes: int | None
-    """Growth of the process's peak resident memory from before loading to after scoring."""
+    peak_memory_bytes: int | None = None
+    """In results of earlier versions, which measured it beside other evaluations; see :class:`EfficiencyReport`."""
     cold_start_s: float | None = Field(default=None, gt=0)
-    """Seconds from checking the artifact's bytes, importing its runtime and loading it to the answer for one sample, in
-    a fresh process beside the evaluations of other artifacts."""
+    """Likewise."""
     runtime: RuntimeInfo
     """What really executed it."""
 
@@ -231,6 +230,13 @@ class EfficiencyReport(Record):
     """Operations of the reference for one sample: matrix products, convolutions and attention, two for a multiply-add."""
     flops_reason: str | None = None
     """Why they could not be counted."""
+    cold_start_s: float | None = Field(default=None, gt=0)
+    """Seconds from checking the artifact's bytes, importing its runtime and loading it to the answer for one sample,
+    in a fresh process with nothing else running; one start, its files in the page cache."""
+    peak_memory_bytes: int | None = None
+    """Growth of that process's peak resident memory until it answered at the throughput batch size."""
+    start_reason: str | None = None
+    """Why it was not started so."""
 
     @property
     def comparison(self) -> Literal["faster", "slower", "too close to tell"]:
@@ -249,7 +255,7 @@ class EfficiencyReport(Record):
         )
 
 
-_NO_METRICS = ("artifact_digest", "num_rounds", "sweep", "flops_reason")
+_NO_METRICS = ("artifact_digest", "num_rounds", "sweep", "flops_reason", "start_reason")
 EFFICIENCY_METRICS = tuple(name for name in EfficiencyReport.model_fields if name not in _NO_METRICS)
 """Fields that are metrics, flat under ``efficiency/``."""
 
@@ -268,7 +274,8 @@ def metrics(
     if evaluation:
         found |= _evaluation_metrics(evaluation)
     if efficiency:
-        found |= {f"efficiency/{name}": getattr(efficiency, name) for name in EFFICIENCY_METRICS}
+        timed = {f"efficiency/{name}": getattr(efficiency, name) for name in EFFICIENCY_METRICS}
+        found |= {name: value for name, value in timed.items() if value is not None}
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

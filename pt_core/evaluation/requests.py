@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from pt_core.artifacts.artifact import Artifact
 from pt_core.bundle import Bundle
 from pt_core.data.dataset import Dataset
@@ -116,3 +118,21 @@ class EfficiencyReports(Record):
 
     reports: tuple[EfficiencyReport, ...]
     """In the order of the request."""
+
+
+class StartRequest(Record):
+    """Start one artifact in a process of its own."""
+
+    artifact: Artifact
+    """What to start."""
+    batch_size: int
+    """Samples per call while its memory is watched."""
+
+
+class StartReport(Record):
+    """What starting one artifact took."""
+
+    cold_start_s: float = Field(gt=0)
+    """Seconds to the first answer."""
+    peak_memory_bytes: int | None
+    """Growth of the process's peak resident memory; ``None`` where the kernel does not tell."""

@@ -79,12 +79,6 @@ def test_the_report_names_what_it_rests_on(report, reference, dataset, attacks):
     assert report.runtime.runtime.startswith("torch")
     assert report.runtime.num_threads == 1
     assert report.runtime.instruction_set
-    assert 0 < report.cold_start_s < 100
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux /proc")
-def test_peak_memory_is_what_torch_and_a_tiny_model_take(report):
-    assert 50 * 2**20 < report.peak_memory_bytes < 1500 * 2**20
 
 
 def test_attacks_on_another_dataset_are_not_comparable(request_, new_dataset, tmp_path):
