@@ -53,10 +53,15 @@ def alive(folder: Path, identity: str) -> Iterator[None]:
 
 
 def left_open(folder: Path) -> tuple[Promotion, ...]:
-    """Return the promotions that their process left before they ended, the oldest first; one that waits is not left."""
-    found = [read(folder, path.stem) for path in sorted(folder.glob("*.json"))]
-    still_open = [promotion for promotion in found if promotion is not None and promotion.state == "open"]
-    return tuple(one for one in still_open if not _is_alive(folder, one.id))
+    """Return the promotions that their process left before they ended, the oldest first."""
+    found = [promotion for promotion in read_all(folder) if promotion.is_left]
+    return tuple(promotion for promotion in found if not _is_alive(folder, promotion.id))
+
+
+def read_all(folder: Path) -> tuple[Promotion, ...]:
+    """Return every promotion of this home, the oldest first."""
+    found = [read(folder, path.stem) for path in folder.glob("*.json")]
+    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.started_at))
 
 
 def _is_alive(folder: Path, identity: str) -> bool:

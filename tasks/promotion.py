@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import Field
 
 from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.keys import Keys, Trust
 from pt_core.record import Record
 
 PromotionStep = Literal["release", "register", "challenger", "replay", "approval", "champion"]
@@ -23,6 +25,8 @@ class PromotionConfig(Record):
     """Name of the registered model in MLflow; null is the name of the pipeline."""
     approval: Literal["none", "prefect"] = "none"
     """Who agrees before the alias champion moves: nobody, or a person in Prefect's pages."""
+    approval_timeout_s: float = Field(default=86_400, gt=0)
+    """Seconds that a promotion waits for that person, before it is taken back."""
     after_run: bool = False
     """Whether a run that passed promotes its winner by itself."""
     compare_with_champion: bool = True
@@ -31,6 +35,26 @@ class PromotionConfig(Record):
     def name_for(self, pipeline: str) -> str:
         """Return the registered model's name for a pipeline."""
         return self.model_name or pipeline
+
+
+class PromotionPlaces(Record):
+    """Where a promotion reads and writes."""
+
+    tracking_uri: str
+    """MLflow's address."""
+    journal: str
+    """Folder of the journal and of the locks of this home."""
+    store: str
+    """Folder that the release is made in."""
+    releases: str
+    """Folder that releases are fetched into."""
+    keys: Keys
+    """The key that signs, and whom this home trusts."""
+
+    @property
+    def trust(self) -> Trust:
+        """Whose signature counts."""
+        return Trust(keys=self.keys.trusted)
 
 
 class Promotion(Record):
@@ -42,8 +66,6 @@ class Promotion(Record):
     """What it is."""
     model: str
     """Name of the registered model."""
-    tracking_uri: str
-    """MLflow's address."""
     expected: str | None
     """The version that the alias champion must point at when it is moved; ``None`` if there is none."""
     run_name: str | None = None
@@ -54,6 +76,10 @@ class Promotion(Record):
     """Why somebody promoted what is not promotable."""
     needs_approval: bool = False
     """Whether a person must agree."""
+    approval_timeout_s: float = 86_400
+    """Seconds that it waits for that."""
+    waits_until: str | None = None
+    """Until when it waits, ISO 8601 in UTC, once it does."""
     approved_by: str | None = None
     """What the person who agreed wrote."""
     release_directory: str | None = None
@@ -79,3 +105,10 @@ class Promotion(Record):
     def uri(self) -> str:
         """The version as it is asked for; the model alone before it is registered."""
         return f"models:/{self.model}/{self.version}" if self.version else f"models:/{self.model}"
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it must be settled if no process is at work on it: it was, or it waited for a person for too long."""
+        if self.state == "waiting" and self.waits_until is not None:
+            return datetime.now(UTC) > datetime.fromisoformat(self.waits_until)
+        return self.state == "open"

@@ -1,0 +1,275 @@
+"""Promote a variant of a finished run: release, register, replay from a fresh download, and only then move the alias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.bundle import open_bundle
+from pt_core.decision.result import RunResult, VariantResult
+from pt_core.errors import GateRefused, PromotionConflict
+from pt_core.inference.requests import VerifyRequest
+from pt_core.isolation import run_isolated
+from pt_core.release.release import chosen, make_release
+from pt_core.release.requests import ARTIFACT, ReleaseRequest
+from tasks import journal
+from tasks.alias_lock import alias_lock
+from tasks.promotion import Promotion, PromotionPlaces, PromotionState, PromotionStep
+from tasks.promotion_tags import describe_version, version_tags
+from tasks.recover import recover, settle, settle_quietly
+from tasks.registering import (
+    NO_CHAMPION,
+    PREVIOUS_CHAMPION,
+    PROMOTION_STATE,
+    check_run,
+    drop_alias,
+    register,
+    set_alias,
+    tag,
+)
+from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, download, find_alias, find_version
+
+REPLAY_TIMEOUT_S = 900
+STEPS: tuple[PromotionStep, ...] = ("release", "register", "challenger", "replay", "approval", "champion")
+
+OnStep = Callable[[Promotion], None]
+"""Told of every line of the journal, after it was written."""
+
+
+def begin(
+    places: PromotionPlaces,
+    result: RunResult,
+    *,
+    identity: str,
+    model: str,
+    variant: str | None = None,
+    forced_because: str | None = None,
+    needs_approval: bool = False,
+    approval_timeout_s: float = 86_400,
+) -> Promotion:
+    """Refuse what must not be promoted, and return the promotion of what may be; nothing is written yet.
+
+    What dead processes left is completed or taken back first.
+
+    Raises:
+        GateRefused: the variant is not promotable; the message says why.
+        ConfigError: there is no such variant, or the run is not in this MLflow.
+        PromotionConflict: another version is champion than the run was compared with.
+    """
+    recover(places)
+    name = _promotable(result, variant, forced_because).name
+    check_run(places.tracking_uri, result.mlflow_run_id, run_name=result.run_name)
+    champion = find_alias(places.tracking_uri, name=model, alias=CHAMPION)
+    current = champion.version if champion else None
+    compared = result.champion.version if result.champion and result.champion.model == model else None
+    begun = Promotion(
+        id=identity,
+        kind="promotion",
+        model=model,
+        expected=current if forced_because else compared or current,
+        run_name=result.run_name,
+        variant=name,
+        forced_because=forced_because,
+        needs_approval=needs_approval,
+        approval_timeout_s=approval_timeout_s,
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    _check_champion(begun, champion)
+    return begun
+
+
+def proceed(
+    places: PromotionPlaces,
+    promotion: Promotion,
+    result: RunResult,
+    *,
+    config: Mapping[str, JsonValue] | None = None,
+    approved_by: str | None = None,
+    on_step: OnStep | None = None,
+) -> Promotion:
+    """Do what is left of a promotion, each step written down before and after it; stop where a person must agree.
+
+    Args:
+        places: where.
+        promotion: from :func:`begin`, or from the journal where it waited.
+        result: the run.
+        config: its configuration, for the release's lineage.
+        approved_by: who agreed, where somebody had to.
+        on_step: told of every line of the journal.
+
+    Raises:
+        PromotionConflict: the alias was moved meanwhile; nothing of this promotion is left but its version.
+        PtCoreError: a step failed; the same holds.
+    """
+    folder = Path(places.journal)
+    with journal.alive(folder, promotion.id):
+        note = partial(_note, folder, on_step)
+        if approved_by is not None or promotion.state == "open":
+            promotion = note(promotion, state="open", approved_by=approved_by)
+        try:
+            for step in STEPS:
+                if step in promotion.done:
+                    continue
+                if step == "approval" and promotion.needs_approval and promotion.approved_by is None:
+                    return note(
+                        promotion, state="waiting", waits_until=promotion.waits_until or _deadline(promotion)
+                    )
+                promotion = note(promotion, at_work_on=step)
+                promotion = _perform(step, places, promotion, result, config)
+                promotion = note(promotion, at_work_on=None, done=(*promotion.done, step))
+            return note(promotion, state="champion")
+        except Exception as error:
+            ended = settle_quietly(places, promotion, state=_state_after(error), why=_why(error))
+            # The answer to the write that moved the alias can be lost: the registry knows.
+            if ended and ended.state == "champion":
+                return ended
+            raise
+
+
+def _state_after(error: Exception) -> PromotionState:
+    return "lost" if isinstance(error, PromotionConflict) else "undone"
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
+def _deadline(promotion: Promotion) -> str:
+    ends = datetime.now(UTC) + timedelta(seconds=promotion.approval_timeout_s)
+    return ends.isoformat(timespec="seconds")
+
+
+def _perform(
+    step: PromotionStep,
+    places: PromotionPlaces,
+    promotion: Promotion,
+    result: RunResult,
+    config: Mapping[str, JsonValue] | None,
+) -> Promotion:
+    if step == "release":
+        return _release(places, promotion, result, config)
+    if step == "register":
+        return _register(places, promotion, result)
+    if step == "challenger":
+        set_alias(places.tracking_uri, _version(places, promotion), CHALLENGER)
+    elif step == "replay":
+        return promotion.model_copy(update={"replay": _replay(places, _version(places, promotion))})
+    elif step == "champion":
+        move_champion(places, promotion)
+    return promotion
+
+
+def _release(
+    places: PromotionPlaces,
+    promotion: Promotion,
+    result: RunResult,
+    config: Mapping[str, JsonValue] | None,
+) -> Promotion:
+    request = ReleaseRequest(
+        result=result,
+        store=places.store,
+        keys=places.keys,
+        variant=promotion.variant,
+        config=dict(config) if config else None,
+    )
+    release = make_release(request)
+    return promotion.model_copy(
+        update={"release_directory": release.directory, "release_digest": release.digest}
+    )
+
+
+def _register(places: PromotionPlaces, promotion: Promotion, result: RunResult) -> Promotion:
+    assert promotion.release_directory is not None
+    run_id = check_run(places.tracking_uri, result.mlflow_run_id, run_name=result.run_name)
+    release, _ = open_bundle(Path(promotion.release_directory), kind="release")
+    variant = chosen(result, promotion.variant)
+    made = register(
+        places.tracking_uri,
+        name=promotion.model,
+        release=Path(release.directory),
+        run_id=run_id,
+        tags=version_tags(promotion, result, variant, release_digest=release.digest),
+        description=describe_version(promotion, result, variant),
+    )
+    return promotion.model_copy(update={"version": made.version})
+
+
+def _replay(places: PromotionPlaces, version: RegisteredVersion) -> IntegrityReport:
+    """Fetch what was registered and replay its golden inputs as a user would run it."""
+    release = download(
+        places.tracking_uri, version, folder=Path(places.releases), fresh=True, trust=places.trust
+    )
+    request = VerifyRequest(directory=str(release / ARTIFACT), expected_digest=version.bundle_digest)
+    return run_isolated(
+        "pt_core.inference.replay:replay", request, reply=IntegrityReport, timeout_s=REPLAY_TIMEOUT_S
+    )
+
+
+def move_champion(places: PromotionPlaces, promotion: Promotion) -> None:
+    """Point ``champion`` at a promotion's version if it still points where it did when that began.
+
+    Raises:
+        PromotionConflict: it does not, or somebody else is about to move it.
+    """
+    uri, version = places.tracking_uri, _version(places, promotion)
+    with alias_lock(Path(places.journal), uri, name=promotion.model) as held:
+        champion = find_alias(uri, name=promotion.model, alias=CHAMPION)
+        _check_champion(promotion, champion)
+        if promotion.kind == "promotion":
+            tag(uri, version, {PREVIOUS_CHAMPION: champion.version if champion else NO_CHAMPION})
+        held.check()
+        set_alias(uri, version, CHAMPION)
+        drop_alias(uri, version, CHALLENGER)
+        if promotion.kind == "promotion":
+            tag(uri, version, {PROMOTION_STATE: "champion"})
+
+
+def _version(places: PromotionPlaces, promotion: Promotion) -> RegisteredVersion:
+    assert promotion.version is not None
+    return find_version(places.tracking_uri, name=promotion.model, version=promotion.version)
+
+
+def _check_champion(promotion: Promotion, champion: RegisteredVersion | None) -> None:
+    found = champion.version if champion else None
+    if found == promotion.expected:
+        return
+    words = [f"version {version}" if version else "no version" for version in (promotion.expected, found)]
+    remedy = (
+        "run the pipeline again, to be compared with it"
+        if promotion.kind == "promotion"
+        else "look at pt-pipeline versions, and roll back again if it is still wanted"
+    )
+    raise PromotionConflict(
+        f"models:/{promotion.model}@{CHAMPION} moved meanwhile: {words[0]} was expected, {words[1]} found; {remedy}"
+    )
+
+
+def _promotable(result: RunResult, name: str | None, forced_because: str | None) -> VariantResult:
+    """Return the variant, unless nothing allows to promote it."""
+    if name is None and result.winner is None:
+        raise GateRefused(f"{result.run_name}: there is nothing to promote, {result.winner_reason}")
+    variant = chosen(result, name)
+    if variant.promotable or forced_because:
+        return variant
+    why = variant.reason or variant.problem or variant.state
+    raise GateRefused(
+        f"{result.run_name}: {variant.name} is not promotable, its verdict is {variant.standing}: {why}; "
+        "--force --reason TEXT promotes it all the same, and stamps the reason on it"
+    )
+
+
+def _note(folder: Path, on_step: OnStep | None, promotion: Promotion, **update: object) -> Promotion:
+    promotion = journal.write(folder, promotion.model_copy(update=update))
+    if on_step:
+        on_step(promotion)
+    return promotion
+
+
+def refuse(places: PromotionPlaces, promotion: Promotion, *, why: str) -> Promotion:
+    """Take a promotion back because a person said no, or nothing in time."""
+    return settle(places, promotion, state="refused", why=why)
