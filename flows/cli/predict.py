@@ -9,27 +9,28 @@ from rich.table import Table
 
 from flows.cli.output import print_json, results
 from flows.home import Home
+from flows.serving import SCHEME, open_model
 from pt_core.errors import ConfigError
 from pt_core.inference.requests import Predictions, PredictRequest
 from pt_core.isolation import run_isolated
-from pt_core.release.release import open_for_use
 
 
 def predict(
-    bundle: Path, inputs: Sequence[Path], home: Home, *, unsigned: tuple[str, ...] = (), as_json: bool
+    model: str, inputs: Sequence[Path], home: Home, *, unsigned: tuple[str, ...] = (), as_json: bool
 ) -> None:
     """Predict in a fresh process and print a table or JSON.
 
     Raises:
-        ConfigError: a path does not exist.
+        ConfigError: a path, or a registered version, does not exist.
         DataError: an input does not fit the network.
         IntegrityError: the bundle is not what its manifest says, or nobody vouches for a release or a program.
     """
-    missing = [str(path) for path in (bundle, *inputs) if not path.exists()]
+    asked = inputs if model.startswith(SCHEME) else (Path(model), *inputs)
+    missing = [str(path) for path in asked if not path.exists()]
     if missing:
         raise ConfigError(f"no such file or directory: {', '.join(missing)}")
     trust = home.trust(unsigned)
-    artifact = open_for_use(bundle.resolve(), trust=trust)
+    artifact = open_model(model, home, trust=trust).artifact
     request = PredictRequest(
         bundle=artifact.directory,
         inputs=tuple(str(path.resolve()) for path in inputs),

@@ -17,6 +17,8 @@ class ScoreRequest(Record):
 
     artifact: Artifact
     """The artifact, whose bytes are checked again before it is loaded."""
+    model: str | None = None
+    """What the caller knows it by; the reply repeats it."""
     source: str
     """A folder of images, or a .csv, .parquet or .npy file."""
     output: str
@@ -49,8 +51,10 @@ class Scores(Record):
     """The Parquet file."""
     bad_rows_file: str | None
     """CSV file of the rows that were skipped; ``None`` if there were none."""
+    model: str
+    """What answered: a registered version, or a folder."""
     bundle_digest: str
-    """Digest of the artifact that answered."""
+    """Digest of its artifact, also in each row."""
     format: str
     """Its format."""
     labels: tuple[str, ...]
@@ -65,5 +69,3 @@ class Scores(Record):
     """What this call took, without starting its process."""
     rows_per_second: float | None
     """Rows of the input that this call went through, in a second; undefined where it had nothing left to do."""
-    peak_memory_bytes: int | None
-    """How far the process's resident memory rose above what it had with the artifact loaded; ``None`` if unknown."""

@@ -17,7 +17,6 @@ from pt_core.artifacts.plugin import Predictor
 from pt_core.child import report_progress
 from pt_core.environment import core_code_digest, runtime_identity
 from pt_core.errors import DataError
-from pt_core.evaluation.memory import mark_peak, peak_growth
 from pt_core.inference.postprocess import to_probabilities
 from pt_core.inference.predictor import batch_size, load_predictor
 from pt_core.modeling.spec import ModelSpec
@@ -56,14 +55,14 @@ def score(request: ScoreRequest) -> Scores:
     with locked(folder):
         journal = Journal(folder, identity)
         num_resumed = journal.num_done
-        grown = _score_rest(request, source, journal)
+        _score_rest(request, source, journal)
         if source.stamp() != stamp:
             raise DataError(f"{request.source}: changed while it was scored; score it again")
         if request.bad_rows == "refuse" and journal.num_bad_rows:
             refuse(request, journal, source.blocks(start=journal.num_done, size=identity.block_size))
         written = publish(request, journal)
         remove(folder)
-    return _reply(request, written, num_resumed=num_resumed, started=started, grown=grown)
+    return _reply(request, written, num_resumed=num_resumed, started=started)
 
 
 def block_size(spec: ModelSpec) -> int:
@@ -86,10 +85,9 @@ def _identity(request: ScoreRequest, source: Source) -> Identity:
     )
 
 
-def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> int | None:
-    """Score what the journal lacks, up to the first bad row if those are refused; return by how much memory grew."""
+def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> None:
+    """Score what the journal lacks, up to the first block with a bad row if those are refused."""
     predictor = load_predictor(request.artifact)
-    before = mark_peak()
     writer = PartWriter(journal, seconds=request.part_seconds)
     progress = _Progress(source.about_num_rows, writer.num_done)
     stops_early = request.bad_rows == "refuse"
@@ -101,7 +99,6 @@ def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> int 
                 break
     writer.close()
     progress.finish(writer.num_done)
-    return peak_growth(before)
 
 
 def _answer(block: Block, artifact: Artifact, predictor: Predictor) -> pa.Table:
@@ -158,14 +155,13 @@ class _Progress:
         return f"{num_done:,} rows, {rate:,.0f} rows/s, {left_s // 60}:{left_s % 60:02d} left"
 
 
-def _reply(
-    request: ScoreRequest, written: Stamp, *, num_resumed: int, started: float, grown: int | None = None
-) -> Scores:
+def _reply(request: ScoreRequest, written: Stamp, *, num_resumed: int, started: float) -> Scores:
     seconds = time.monotonic() - started
     num_new = written.num_rows + written.num_bad_rows - num_resumed
     return Scores(
         output=request.output,
         bad_rows_file=str(bad_rows_path(Path(request.output))) if written.num_bad_rows else None,
+        model=request.model or request.artifact.directory,
         bundle_digest=written.bundle_digest,
         format=request.artifact.format,
         labels=request.artifact.labels,
@@ -174,5 +170,4 @@ def _reply(
         num_resumed_rows=num_resumed,
         seconds=seconds,
         rows_per_second=num_new / seconds if num_new else None,
-        peak_memory_bytes=grown,
     )

@@ -1,0 +1,71 @@
+"""pt-pipeline score: one artifact's answers for any number of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.cli.display import terminal_display
+from flows.cli.output import messages, print_json, print_line, results
+from flows.cli.process import begin
+from flows.home import Home
+from pt_core.errors import ConfigError
+from pt_core.scoring.requests import BadRowPolicy, Scores
+
+
+def score(
+    model: str,
+    source: Path,
+    output: Path,
+    home: Home,
+    *,
+    bad_rows: BadRowPolicy,
+    id_column: str | None,
+    overwrite: bool,
+    timeout_s: float,
+    memory_gib: float | None,
+    unsigned: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run the flow with progress on the terminal, then print what was written.
+
+    Raises:
+        PtCoreError: the model, the input or the output is refused, or the process ended early.
+    """
+    # Before Prefect is imported: a typo costs a second.
+    if not source.exists():
+        raise ConfigError(f"{source}: no such file or folder")
+    name = begin("score", home)
+    from flows.score import score as score_flow
+    from tasks.progress import use_display
+
+    named = score_flow.with_options(flow_run_name=name)
+    with terminal_display(messages) as display, use_display(display):
+        scores = named(
+            model,
+            str(source),
+            str(output),
+            bad_rows=bad_rows,
+            id_column=id_column,
+            overwrite=overwrite,
+            timeout_s=timeout_s,
+            memory_gib=memory_gib,
+            trust_unsigned=unsigned,
+        )
+    if as_json:
+        print_json(scores.model_dump(mode="json"))
+        return
+    _show(scores)
+
+
+def _show(scores: Scores) -> None:
+    resumed = f", {scores.num_resumed_rows:,} of them by an earlier call" if scores.num_resumed_rows else ""
+    rate = f", {scores.rows_per_second:,.0f} rows/s" if scores.rows_per_second else ""
+    results.print(
+        f"[bold green]scored[/] {scores.num_rows:,} rows{resumed} in {scores.seconds:.1f} s{rate}",
+        highlight=False,
+    )
+    if scores.bad_rows_file:
+        results.print(f"{scores.num_bad_rows:,} rows could not be scored", style="yellow", highlight=False)
+        print_line("bad rows", scores.bad_rows_file)
+    print_line("output", scores.output)
+    print_line("model", f"{scores.model} ({scores.format}, {scores.bundle_digest[:12]})")
