@@ -15,6 +15,7 @@ from flows.checkpoints import find_checkpoint
 from flows.divergence import explain_refused
 from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import Home, activate
+from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
 from flows.requests import attack_request, root_request
 from flows.servers import check_servers
@@ -59,6 +60,7 @@ def lifecycle(
     home = activate(None)
     checked = check(config, overrides)
     check_servers(home)
+    check_keys(home)
     sweep(Path(home.store))
     given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
     name = run_name()

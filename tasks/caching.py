@@ -14,8 +14,12 @@ from prefect.futures import PrefectFuture
 from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
+from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.guard import vouch
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, runtime_identity
+from pt_core.errors import IntegrityError
+from pt_core.keys import trust_here
 from pt_core.limits import Limits
 from pt_core.record import Record
 from tasks.progress import show_cached
@@ -51,7 +55,7 @@ def lookup(task_name: str, request: Record, *, reply: type[R]) -> R | None:
         record: object = ResultRecord.deserialize(path.read_bytes()).result
     except (ValueError, OSError, KeyError):
         return None
-    return record if isinstance(record, reply) and intact(record) else None
+    return record if isinstance(record, reply) and intact(record) and vouched(record) else None
 
 
 def intact(record: Record) -> bool:
@@ -59,18 +63,34 @@ def intact(record: Record) -> bool:
     return not isinstance(record, Bundle) or is_intact(Path(record.directory), record.digest)
 
 
+def vouched(record: Record) -> bool:
+    """Return whether a record from the cache may be used: a program only if a trusted key signed its bytes.
+
+    Records lie in a cache and bytes in a store, and whoever could write both could plant a program in the next run;
+    the signature is by a key that lies in neither.
+    """
+    try:
+        if isinstance(record, Artifact):
+            vouch(record, trust_here())
+    except IntegrityError:
+        return False
+    return True
+
+
 def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectFuture[R]) -> R:
-    """Wait for a task and return its record; if it came from the cache and its bytes are damaged, rebuild it.
+    """Wait for a task and return its record; if it came from the cache and cannot be used any more, rebuild it.
 
     Raises:
         PtCoreError: what the task raised.
     """
     record: R = future.result()
-    if intact(record):
-        if future.state.name == "Cached":
+    is_cached = future.state.name == "Cached"
+    # What was built just now needs no signature: this run made it.
+    if intact(record) and (not is_cached or vouched(record)):
+        if is_cached:
             show_cached(str(task.task_run_name).format(request=request))
         return record
-    logger.warning("%s: the cached bytes are gone or damaged, building again", task.name)
+    logger.warning("%s: the cached bytes are gone, damaged or not signed, building again", task.name)
     rebuilt: R = task.with_options(refresh_cache=True).submit(request, limits).result()
     return rebuilt
 
