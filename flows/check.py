@@ -9,7 +9,7 @@ from flows.config import PipelineConfig
 from flows.home import add_code_path
 from flows.load import find_config, load_config
 from pt_core.building.plan import Plan, make_plan
-from pt_core.errors import ConfigError
+from pt_core.data.files import check_paths
 from pt_core.evaluation.measures import code_of
 from pt_core.modeling.target import check_target
 from pt_core.record import Record
@@ -48,7 +48,8 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     check_target(settings.model.target)
     for target, where in code_of(settings.evaluation).items():
         check_target(target, where=where)
-    if settings.data.path is not None and not (path.parent / settings.data.path).is_file():
-        raise ConfigError(f"data.path: no file {path.parent / settings.data.path}")
+    if settings.data.factory is not None:
+        check_target(settings.data.factory.target, where="data.factory.target")
+    check_paths(settings.data, path.parent)
     warm_start_source(settings, base_dir=path.parent)
     return Checked(name=config, path=str(path), settings=settings, plan=plan)

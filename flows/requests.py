@@ -12,8 +12,8 @@ from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.registry import step_target
 from pt_core.building.build import StepRequest, checkpoint_source
-from pt_core.bundle import hash_file
 from pt_core.data.dataset import Dataset
+from pt_core.data.files import source_digest
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import code_digest
 from pt_core.evaluation.config import EvaluationConfig
@@ -24,13 +24,14 @@ from pt_core.training.requests import TrainRequest
 
 
 def prepare_request(settings: PipelineConfig, *, base_dir: Path, home: Home) -> PrepareRequest:
-    """Return what preparing the samples is asked."""
-    data_file = base_dir / settings.data.path if settings.data.path else None
+    """Return what preparing the samples is asked; how they are augmented later changes none of them."""
+    factory = settings.data.factory
     return PrepareRequest(
-        config=settings.data,
+        config=settings.data.model_copy(update={"augmentation": ()}),
         seed=settings.seed,
         base_dir=str(base_dir),
-        source_sha256=hash_file(data_file) if data_file else None,
+        source_sha256=source_digest(settings.data, base_dir),
+        code_sha256=code_digest(factory.target) if factory else "",
         store=home.store,
     )
 

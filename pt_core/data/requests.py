@@ -16,6 +16,8 @@ class PrepareRequest(Record):
     base_dir: str
     """Folder that the configuration's path is relative to."""
     source_sha256: str | None
-    """SHA-256 of the data file; ``None`` for an embedded source."""
+    """SHA-256 of the data file, or of all files; ``None`` for an embedded source."""
+    code_sha256: str = ""
+    """Digest of the code behind source "factory", so that an edit of it is a different request."""
     store: str
     """Folder that the dataset bundle is written into."""

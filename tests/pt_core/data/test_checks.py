@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pt_core.data.checks import check
+from pt_core.data.assemble import assemble
+from pt_core.data.config import DataConfig
 from pt_core.data.source import RawData
 from pt_core.errors import DataError
 
@@ -15,17 +16,21 @@ def table(num_rows=30, num_classes=3):
     return generator.normal(size=(num_rows, 4)), np.arange(num_rows) % num_classes
 
 
+def check(raw, **settings):
+    return assemble(raw, config=DataConfig(**settings), seed=0)
+
+
 def problems(x, y, *, labels=None, input_range=None):
     with pytest.raises(DataError) as caught:
         check(RawData(x, y, labels, input_range))
     return caught.value.details
 
 
-def test_good_samples_become_float32_and_int64():
+def test_good_samples_pass_as_they_are():
     x, y = table()
     data = check(RawData(x, y.astype(np.uint8), None, None))
-    assert (data.x.dtype, data.y.dtype, data.labels) == (np.float32, np.int64, ("0", "1", "2"))
-    np.testing.assert_array_equal(data.x, x.astype(np.float32))
+    assert (data.y.dtype, data.labels) == (np.int64, ("0", "1", "2"))
+    np.testing.assert_array_equal(data.x[:], x)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, bool])
@@ -117,7 +122,8 @@ def test_a_wrong_array_of_samples_is_described(x, expected):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (("a", "b"), "2 name(s) and y has 3 classes"),
+        (("a", "b"), "10 label(s) up to 2 in 10 row(s): 2, 5, 8, 11, 14, ..., out of the range of the 2 name(s)"),
+        (("a", "b", "c", "d"), "y has 3 classes but labels has 4 name(s); none has class 'd'"),
         (("a", "b", "a"), "a more than once"),
         (("a", "b", " "), "empty name"),
     ],

@@ -1,0 +1,86 @@
+"""One digest for the files and folders that samples come from, so that a changed byte is another request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pt_core.bundle import hash_file
+from pt_core.data.config import DataConfig
+from pt_core.errors import ConfigError
+
+
+def check_paths(config: DataConfig, base_dir: Path) -> None:
+    """Refuse a configuration whose files and folders are not there.
+
+    Raises:
+        ConfigError: names each that is missing, or is a file where a folder is expected, or the other way round.
+    """
+    wants_folder = config.source == "image_folder"
+    problems = []
+    for name, path in _paths(config, base_dir):
+        if not path.exists():
+            problems.append(f"{name}: no {'folder' if wants_folder else 'file'} {path}")
+        elif name != "data.factory.depends_on" and path.is_dir() != wants_folder:
+            found, expected = ("folder", "file") if path.is_dir() else ("file", "folder of class folders")
+            problems.append(f"{name}: {path} is a {found}, expected a {expected}")
+    if len(problems) == 1:
+        raise ConfigError(problems[0])
+    if problems:
+        raise ConfigError(f"data: {len(problems)} paths are not what the source reads", details=problems)
+
+
+def source_digest(config: DataConfig, base_dir: Path) -> str | None:
+    """Return the SHA-256 of everything on disk that the samples come from; ``None`` where nothing is.
+
+    Raises:
+        ConfigError: a file or folder is not there.
+    """
+    check_paths(config, base_dir)
+    paths = [path for _, path in _paths(config, base_dir)]
+    if not paths:
+        return None
+    if len(paths) == 1 and paths[0].is_file():
+        return hash_file(paths[0])
+    digest = hashlib.sha256()
+    for path in paths:
+        for line in _lines(path):
+            digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _paths(config: DataConfig, base_dir: Path) -> list[tuple[str, Path]]:
+    """Return the files and folders that samples are read from, each with the setting that names it."""
+    named = [
+        (f"data.splits.{split}" if split else "data.path", path) for split, path in config.paths().items()
+    ]
+    named += [
+        ("data.factory.depends_on", path) for path in (config.factory.depends_on if config.factory else ())
+    ]
+    return [(name, base_dir / path) for name, path in named]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and below, hidden ones left out, in an order that no file system decides."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def hash_files(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the SHA-256 of each file, several read at a time."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(hash_file, paths)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        yield f"{path.name}\0{hash_file(path)}\n"
+        return
+    files = files_below(path)
+    for file, sha256 in zip(files, hash_files(files), strict=True):
+        yield f"{file.relative_to(path).as_posix()}\0{sha256}\n"

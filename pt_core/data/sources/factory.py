@@ -1,0 +1,187 @@
+"""Source "factory": datasets that a function of the user's returns, read once into arrays on disk."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pt_core.data.checks import join
+from pt_core.data.config import DataConfig, FactoryConfig
+from pt_core.data.rows import Growing
+from pt_core.data.source import RawData
+from pt_core.data.split_checks import named
+from pt_core.errors import ConfigError, DataError
+from pt_core.isolation import report_progress
+
+_PIECE = 256
+"""Samples that are in memory at once."""
+
+_MAX_MISFITS = 20
+"""Misfits after which reading stops: the rest are of the same kind."""
+
+_EIGHT_BIT = ("L", "RGB")
+
+
+def read_factory(config: DataConfig, *, scratch: Path) -> RawData:
+    """Call the function and read every sample of what it returns.
+
+    Raises:
+        ConfigError: the function is not there or refuses its arguments.
+        DataError: it raised, or did not return datasets of (input, class).
+    """
+    assert config.factory is not None
+    datasets = _datasets(config.factory)
+    reader = _Reader(scratch, config.factory)
+    for split, dataset in datasets.items():
+        reader.add(dataset, split)
+    labels = config.labels or _names(next(iter(datasets.values())), config.factory)
+    y, labels = reader.classes(labels)
+    splits = [split for split, length in reader.lengths for _ in range(length)]
+    return RawData(
+        x=reader.rows.finish(),
+        y=y,
+        labels=labels,
+        input_range=config.input_range or ((0.0, 1.0) if reader.are_pictures else None),
+        split=named(np.array(splits, dtype=np.str_)) if len(datasets) > 1 or "" not in datasets else None,
+        problems=tuple(reader.problems),
+    )
+
+
+def _datasets(factory: FactoryConfig) -> dict[str, Any]:
+    function = _import(factory.target)
+    try:
+        made = function(**factory.arguments)
+    # The user's code may raise anything; whatever it is, the data cannot be had.
+    except Exception as error:
+        raise DataError(
+            f"data.factory: {factory.target} raised {type(error).__name__}: {error}"[:1000]
+        ) from error
+    found = {str(name): one for name, one in made.items()} if isinstance(made, Mapping) else {"": made}
+    odd = [
+        name for name, one in found.items() if not (hasattr(one, "__len__") and hasattr(one, "__getitem__"))
+    ]
+    if not found or odd:
+        kind = (
+            type(made).__name__ if not odd or odd == [""] else f"{type(found[odd[0]]).__name__} for {odd[0]}"
+        )
+        raise DataError(
+            f"data.factory: {factory.target} returned {kind}, expected a dataset with a length and items (input, class), "
+            "or one for each split by name; list(...) makes one of a stream"
+        )
+    return found
+
+
+def _import(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    # A module of the user's may raise anything when it is imported.
+    except Exception as error:
+        raise ConfigError(
+            f"data.factory.target: {target} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    return function
+
+
+class _Reader:
+    """What is gathered from all datasets."""
+
+    def __init__(self, scratch: Path, factory: FactoryConfig) -> None:
+        self.rows = Growing(scratch / "x")
+        self.problems: list[str] = []
+        self.lengths: list[tuple[str, int]] = []
+        self.are_pictures = False
+        self._classes: list[Any] = []
+        self._factory = factory
+
+    def add(self, dataset: Any, split: str) -> None:
+        """Read one dataset to its end."""
+        total = len(dataset)
+        before = len(self._classes)
+        for start in range(0, total, _PIECE):
+            inputs = list(self._items(dataset, range(start, min(start + _PIECE, total)), split))
+            if inputs:
+                self.rows.append(np.stack(inputs))
+            report_progress(min(start + _PIECE, total), total, f"reading {split or 'samples'}")
+        self.lengths.append((split, len(self._classes) - before))
+        if not total:
+            self.problems.append(
+                f"the {split or 'only'} dataset is empty, expected at least one sample of each class"
+            )
+
+    def _items(self, dataset: Any, numbers: range, split: str) -> Iterator[NDArray[Any]]:
+        for number in numbers:
+            if len(self.problems) >= _MAX_MISFITS:
+                return
+            where = f"{self._factory.target}: sample {number}{f' of {split}' if split else ''}"
+            try:
+                item = dataset[number]
+            # The user's dataset may raise anything; a torch dataset is read by its numbers alone.
+            except Exception as error:  # noqa: BLE001 - becomes one of the problems
+                self.problems.append(f"{where} raised {type(error).__name__}: {str(error)[:200]}")
+                continue
+            found = self._input(item, where)
+            if found is not None:
+                yield found
+
+    def _input(self, item: Any, where: str) -> NDArray[Any] | None:
+        pair = self._pair(item)
+        if pair is None:
+            self.problems.append(f"{where} is {type(item).__name__}, expected (input, class)")
+            return None
+        x = self._array(pair[0])
+        shape = self.rows.shape if self.rows.shape is not None else getattr(self, "_shape", None)
+        if x.dtype.kind not in "fiub":
+            self.problems.append(f"{where} has an input of dtype {x.dtype}, expected numbers")
+            return None
+        if shape is not None and x.shape != shape:
+            self.problems.append(
+                f"{where} has shape {x.shape}, expected {shape} as the first; resize it in the dataset"
+            )
+            return None
+        self._shape = x.shape
+        self._classes.append(_plain(pair[1]))
+        return x.astype(np.float32, copy=False)
+
+    def _pair(self, item: Any) -> tuple[Any, Any] | None:
+        if isinstance(item, Mapping):
+            keys = (self._factory.input_key, self._factory.target_key)
+            return (item[keys[0]], item[keys[1]]) if all(key in item for key in keys) else None
+        return tuple(item) if isinstance(item, tuple | list) and len(item) == 2 else None
+
+    def _array(self, x: Any) -> NDArray[Any]:
+        if getattr(x, "mode", None) in _EIGHT_BIT and hasattr(x, "getbands"):
+            self.are_pictures = True
+            pixels = np.asarray(x, dtype=np.float32) / 255
+            return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
+        return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+
+    def classes(self, labels: tuple[str, ...] | None) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+        """Return the class numbers; classes given by name are numbered by ``labels``, or sorted."""
+        if not any(isinstance(one, str) for one in self._classes):
+            return np.array(self._classes), labels
+        names = labels or tuple(sorted({str(one) for one in self._classes}))
+        unknown = sorted({str(one) for one in self._classes} - set(names))
+        if unknown:
+            self.problems.append(f"class {join(unknown)} is not in data.labels, expected {join(names)}")
+        numbers = {name: number for number, name in enumerate(names)}
+        return np.array([numbers.get(str(one), 0) for one in self._classes]), names
+
+
+def _plain(target: Any) -> Any:
+    value = target.item() if hasattr(target, "item") and getattr(target, "size", 1) != 0 else target
+    return value if isinstance(value, str | int | float | bool) else np.nan
+
+
+def _names(dataset: Any, factory: FactoryConfig) -> tuple[str, ...] | None:
+    """Return the names of the classes where the dataset knows them, as torchvision's and Hugging Face's do."""
+    classes = getattr(dataset, "classes", None)
+    if classes is None:
+        feature = (getattr(dataset, "features", None) or {}).get(factory.target_key)
+        classes = getattr(feature, "names", None)
+    return tuple(str(name) for name in classes) if classes is not None else None
