@@ -33,6 +33,11 @@ class Home(Record):
         return Path(self.root) / "releases"
 
     @property
+    def promotions(self) -> Path:
+        """Where the journal of promotions and their locks are."""
+        return Path(self.root) / "promotions"
+
+    @property
     def tracking_uri(self) -> str:
         """MLflow's address: the server in MLFLOW_TRACKING_URI, or a SQLite file here."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root}/mlflow.db"
@@ -49,7 +54,7 @@ class Home(Record):
 
     def trust(self, unsigned: tuple[str, ...] = ()) -> Trust:
         """Return whose bundles load where loading runs code in them; ``unsigned`` are those that the user named."""
-        return Trust(keys=self.keys.trusted, unsigned=unsigned)
+        return Trust(trusted_keys=self.keys.trusted, unsigned=unsigned)
 
 
 def current_home() -> Home:

@@ -171,5 +171,6 @@ def _result(
         mlflow_run_id=run.run_id,
         links=(*links(run), *prefect_link()),
         reproduce=command("run", checked.name, overrides, *source),
+        config=checked.settings.model_dump(mode="json"),
         policy=policy,
     )

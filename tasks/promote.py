@@ -79,8 +79,18 @@ def begin(
         approval_timeout_s=approval_timeout_s,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if champion is not None and _is_same(champion, result, name):
+        note = f"{champion.uri} is champion already"
+        return begun.model_copy(update={"state": "champion", "version": champion.version, "note": note})
     _check_champion(begun, champion)
     return begun
+
+
+def _is_same(champion: RegisteredVersion, result: RunResult, variant: str) -> bool:
+    """Return whether the champion is this very artifact, promoted from this very run."""
+    artifact = chosen(result, variant).artifact
+    digest = artifact.digest if artifact else None
+    return (champion.run_name, champion.bundle_digest) == (result.run_name, digest)
 
 
 def proceed(
@@ -173,7 +183,7 @@ def _release(
     request = ReleaseRequest(
         result=result,
         store=places.store,
-        keys=places.keys,
+        signing_keys=places.signing_keys,
         variant=promotion.variant,
         config=dict(config) if config else None,
     )

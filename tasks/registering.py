@@ -135,7 +135,7 @@ def _ensure_model(tracking_uri: str, name: str) -> None:
             client.create_registered_model(name)
     except StepFailed as error:
         # Two promoters may make it at once.
-        if "RESOURCE_ALREADY_EXISTS" not in error.message:
+        if getattr(error.__cause__, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
             raise
 
 

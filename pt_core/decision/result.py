@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from pt_core.artifacts.artifact import Artifact, Step
 from pt_core.artifacts.checkpoint import Checkpoint
@@ -190,6 +190,10 @@ class RunResult(Record):
     """Pages about the run."""
     reproduce: str
     """The command that does it again."""
+    config: dict[str, JsonValue] | None = None
+    """The whole configuration, as it was after overrides; ``None`` in results of earlier versions."""
+    promoted: str | None = None
+    """The version that the run made champion by itself, as ``models:/NAME/NUMBER``."""
     policy: GateConfig | None = None
     """The rules and the strategy that it was judged by; ``None`` in results of earlier versions."""
 

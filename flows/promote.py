@@ -1,0 +1,105 @@
+"""Promotion as a Prefect flow: what can be asked of a person is asked in its pages, and its steps are seen there."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from flows.approval import ask, check_can_ask
+from flows.home import Home, activate
+from flows.promotable import config_of, lineage_config, places_of, run_to_promote
+from flows.servers import check_servers
+from pt_core.decision.result import RunResult
+from pt_core.errors import GateRefused
+from tasks import journal
+from tasks.promote import begin, proceed, refuse
+from tasks.promotion import Promotion, PromotionConfig
+
+
+@task(name="promote", task_run_name="promote {promotion.variant} as {promotion.model}", cache_policy=NO_CACHE)
+def go_on(home: Home, promotion: Promotion, result: RunResult, approved_by: str | None = None) -> Promotion:
+    """Do the steps of a promotion that are left, until it ends or a person must agree."""
+    log = get_run_logger()
+    return proceed(
+        places_of(home),
+        promotion,
+        result,
+        config=lineage_config(result),
+        approved_by=approved_by,
+        on_step=lambda p: log.info("%s: %s", p.uri, p.at_work_on or f"done {', '.join(p.done)} ({p.state})"),
+    )
+
+
+@flow(name="promote", persist_result=True, result_serializer="json", validate_parameters=True)
+def promote(
+    run: str | None = None,
+    variant: str | None = None,
+    model: str | None = None,
+    reason: str | None = None,
+    approval: str | None = None,
+) -> Promotion:
+    """Promote a variant of a finished run.
+
+    Args:
+        run: name of the run; the latest if left out.
+        variant: name of the variant; the run's winner if left out.
+        model: name of the registered model; the one in the run's configuration if left out.
+        reason: why to promote it although it is not promotable; it is stamped on the version.
+        approval: none, or prefect to ask a person; as the run's configuration says if left out.
+
+    Raises:
+        GateRefused: the variant is not promotable, or a person said no.
+        PromotionConflict: another version became champion meanwhile.
+        PtCoreError: a step failed.
+    """
+    home = activate(None)
+    check_servers(home)
+    # A run that was suspended starts here again, and finds in the journal how far it was.
+    known = journal.read(home.promotions, str(flow_run.id))
+    result = run_to_promote(home, known.run_name if known else run)
+    settings = config_of(result, model=model, approval=approval)
+    return promote_with_approval(
+        home, result, settings, identity=str(flow_run.id), known=known, variant=variant, reason=reason
+    )
+
+
+def promote_with_approval(
+    home: Home,
+    result: RunResult,
+    settings: PromotionConfig,
+    *,
+    identity: str,
+    known: Promotion | None = None,
+    variant: str | None = None,
+    reason: str | None = None,
+    may_suspend: bool = True,
+) -> Promotion:
+    """Promote inside a flow run, and stop for the answer of a person where the settings ask for one.
+
+    Raises:
+        GateRefused: the variant is not promotable, or a person said no.
+        PtCoreError: a step failed, or the alias was moved meanwhile.
+    """
+    if settings.approval == "prefect":
+        check_can_ask()
+    promotion = known or begin(
+        places_of(home),
+        result,
+        identity=identity,
+        model=settings.name_for(result.pipeline),
+        variant=variant,
+        forced_because=reason,
+        needs_approval=settings.approval == "prefect",
+        approval_timeout_s=settings.approval_timeout_s,
+    )
+    if promotion.state == "open":
+        promotion = go_on(home, promotion, result)
+    if promotion.state != "waiting":
+        return promotion
+    answer = ask(promotion, result, may_suspend=may_suspend)
+    if answer is not None and answer.approve:
+        return go_on(home, promotion, result, approved_by=answer.said)
+    why = f"{answer.said} did not approve" if answer else "nobody answered in time"
+    refuse(places_of(home), promotion, why=why)
+    raise GateRefused(f"{promotion.uri}: {why}; champion was not moved")
