@@ -75,7 +75,7 @@ def step_request(
         dataset=dataset,
         store=home.store,
         code_sha256=code_digest(step_target(step.name)),
-        keys=home.keys,
+        signing_keys=home.keys,
     )
 
 

@@ -42,7 +42,7 @@ class Keys(Record):
 class Trust(Record):
     """Whose bundles may be loaded where loading runs code that is in them."""
 
-    keys: str
+    trusted_keys: str
     """Folder of the public keys that are trusted."""
     unsigned: tuple[str, ...] = ()
     """Names or digests of bundles that may be loaded though no trusted key signed them: the user named them, or
@@ -71,7 +71,7 @@ def keys_here() -> Keys:
 
 def trust_here(unsigned: tuple[str, ...] = ()) -> Trust:
     """Return whom this process's home trusts, and the bundles that the user named."""
-    return Trust(keys=keys_here().trusted, unsigned=unsigned)
+    return Trust(trusted_keys=keys_here().trusted, unsigned=unsigned)
 
 
 def ensure_signing_key(keys: Keys) -> str:

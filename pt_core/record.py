@@ -20,6 +20,18 @@ class Record(BaseModel):
         protected_namespaces=(),
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Refuse a field that makes ``dict(record)`` fail, which Prefect calls on every parameter.
+
+        Raises:
+            TypeError: a field is called keys, by which ``dict`` takes the record for a mapping.
+        """
+        if "keys" in cls.model_fields:
+            raise TypeError(
+                f"{cls.__name__}.keys: dict() would take the record for a mapping; rename the field"
+            )
+
     def to_json(self) -> str:
         """Return canonical JSON: sorted keys, no spaces, so that equal records have equal bytes."""
         return json.dumps(

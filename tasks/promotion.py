@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -48,13 +49,13 @@ class PromotionPlaces(Record):
     """Folder that the release is made in."""
     releases: str
     """Folder that releases are fetched into."""
-    keys: Keys
+    signing_keys: Keys
     """The key that signs, and whom this home trusts."""
 
     @property
     def trust(self) -> Trust:
         """Whose signature counts."""
-        return Trust(keys=self.keys.trusted)
+        return Trust(trusted_keys=self.signing_keys.trusted)
 
 
 class Promotion(Record):
@@ -112,3 +113,7 @@ class Promotion(Record):
         if self.state == "waiting" and self.waits_until is not None:
             return datetime.now(UTC) > datetime.fromisoformat(self.waits_until)
         return self.state == "open"
+
+
+OnStep = Callable[[Promotion], None]
+"""Told of every line of the journal, after it was written."""

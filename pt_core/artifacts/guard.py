@@ -69,12 +69,12 @@ def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
     signer = key or signer_of(directory)
     if signer is None:
         return "Not signed: nothing says who wrote it.", False
-    if key is None and signer not in trusted_keys(Path(trust.keys)):
+    if key is None and signer not in trusted_keys(Path(trust.trusted_keys)):
         return (
             f"Signed by the key {signer[:16]}, which is not trusted here: nothing says who wrote it.",
             False,
         )
-    return f"Signed by the trusted key {(key or check_signature(directory, Path(trust.keys)))[:16]}.", True
+    return f"Signed by the trusted key {(key or check_signature(directory, Path(trust.trusted_keys)))[:16]}.", True
 
 
 def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:
@@ -87,7 +87,7 @@ def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:
     if any(_names(entry, bundle) for entry in trust.unsigned):
         return None
     try:
-        return check_signature(directory, Path(trust.keys))
+        return check_signature(directory, Path(trust.trusted_keys))
     except IntegrityError as error:
         raise IntegrityError(
             f"{error.message}; {why}, so it is not loaded; if you vouch for it, say so by its name: "

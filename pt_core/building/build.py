@@ -112,7 +112,7 @@ def build_step(request: StepRequest, run: Runner) -> Artifact:
             raise located(error, request, staged, run) from error
         info = info.model_copy(update=dict(result))
         # Here and not in a half: a plugin's code is not to run where the key is read.
-        signer = partial(sign, keys=request.keys) if request.keys else None
+        signer = partial(sign, keys=request.signing_keys) if request.signing_keys else None
         bundle = seal(folder, name=plugin.name, kind="artifact", info=info, sign=signer)
     return Artifact.model_validate({**info.model_dump(), **bundle.model_dump()})
 

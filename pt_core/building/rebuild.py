@@ -46,6 +46,11 @@ def rebuild(artifact: Artifact, *, store: Path, limits: Limits, keys: Keys | Non
         }
     )
     request = StepRequest(
-        source=source, reference=source, step=artifact.steps[-1], dataset=None, store=str(store), keys=keys
+        source=source,
+        reference=source,
+        step=artifact.steps[-1],
+        dataset=None,
+        store=str(store),
+        signing_keys=keys,
     )
     return run_step(request, limits=limits)

@@ -25,7 +25,7 @@ class StepRequest(Record):
     """Folder that the artifact is written into."""
     code_sha256: str = ""
     """Digest of the step's source code, so that an edited plugin is a different request."""
-    keys: Keys | None = None
+    signing_keys: Keys | None = None
     """Where the key that signs the artifact is; without, it is not signed, and a program loads inside its run only."""
 
 

@@ -60,7 +60,7 @@ def make_release(request: ReleaseRequest) -> Release:
             name=f"{request.result.pipeline}-{variant.name}",
             kind="release",
             info=info,
-            sign=lambda directory: keys.append(sign(directory, request.keys)),
+            sign=lambda directory: keys.append(sign(directory, request.signing_keys)),
         )
     final = inside.model_copy(update={"directory": str(Path(bundle.directory) / ARTIFACT)})
     return Release(**info.model_dump(), **dict(bundle), artifact=final, key=keys[0])

@@ -22,7 +22,7 @@ class ReleaseRequest(Record):
     """The run."""
     store: str
     """Folder that the release is written into."""
-    keys: Keys
+    signing_keys: Keys
     """Where the key that signs it is."""
     variant: str | None = None
     """Name of the variant; the run's winner if left out."""

@@ -69,3 +69,8 @@ def test_json_keeps_every_record(x: float, labels: list[str], more: dict[str, Js
     again = Point.from_json(record.to_json())
     assert again == record
     assert again.to_json() == record.to_json()
+
+
+def test_a_field_called_keys_is_refused_because_dict_would_call_it() -> None:
+    with pytest.raises(TypeError, match=r"Ring\.keys"):
+        type("Ring", (Record,), {"__annotations__": {"keys": str}})
