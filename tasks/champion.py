@@ -1,4 +1,4 @@
-"""Task champion: fetch what is deployed now from the registry and verify it; never from a cache, since aliases move."""
+"""Task champion: fetch what is deployed now from the registry, verified; never from a cache, since aliases move."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pt_core.artifacts.artifact import Artifact, open_artifact
+from pt_core.artifacts.artifact import open_artifact
 from pt_core.decision.result import ChampionResult
-from pt_core.errors import IntegrityError, PtCoreError
+from pt_core.errors import PtCoreError
+from pt_core.release.requests import ARTIFACT
 from tasks import registry
-
-ARTIFACT = "artifact"
-"""Folder of a release that holds what was judged, byte for byte."""
 
 
 @task(name="champion", task_run_name="fetch champion", cache_policy=NO_CACHE)
@@ -33,20 +31,12 @@ def fetch_champion(tracking_uri: str, *, model: str, folder: str) -> ChampionRes
                 "version": version.version,
                 "release_digest": version.release_digest,
                 "run_name": version.run_name,
+                "dataset_digest": version.tags.get("dataset_digest"),
             }
         )
-        artifact = _artifact(registry.download(tracking_uri, version, folder=Path(folder)), version)
+        release = registry.download(tracking_uri, version, folder=Path(folder))
+        artifact = open_artifact(release / ARTIFACT)
         return found.model_copy(update={"artifact": artifact, "problem": artifact.not_run})
     # A connection that breaks is an OSError, as is a full disk.
     except (PtCoreError, OSError) as error:
         return found.model_copy(update={"problem": f"it cannot be fetched: {error}"})
-
-
-def _artifact(release: Path, version: registry.RegisteredVersion) -> Artifact:
-    artifact = open_artifact(release / ARTIFACT)
-    if artifact.digest != version.bundle_digest:
-        raise IntegrityError(
-            f"{version.uri}: holds the artifact {artifact.digest[:12]}, expected {version.bundle_digest[:12]}, which "
-            "was judged"
-        )
-    return artifact

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pt_core.decision.config import GateConfig
-from pt_core.decision.evidence import Baseline, Range
+from pt_core.decision.evidence import LATENCY_RATIO, Baseline, Range
 from pt_core.decision.gate import judge, not_measured
 from pt_core.decision.numbers import drop
 from pt_core.decision.result import MeasuredVariant, VariantResult
 from pt_core.decision.statistics import PairedDrop, wilson
 from pt_core.decision.verdict import Verdict
 from pt_core.errors import ConfigError
-from pt_core.evaluation.report import metrics
+from pt_core.evaluation.report import EfficiencyReport, metrics
 from pt_core.evaluation.shares import sample_counts, shares
 
 _MAX_PROBLEM = 300
+_TIMES = (
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "latency_ms_p99",
+    "throughput_samples_per_s",
+    "best_throughput_samples_per_s",
+)
 _OF_A_START = ("efficiency/cold_start_s", "efficiency/peak_memory_bytes")
 
 
@@ -113,10 +120,16 @@ def _one_line(problem: str | None) -> str:
 def _intervals(variant: MeasuredVariant) -> dict[str, Range]:
     scored = shares(variant.evaluation) if variant.evaluation else {}
     found = {metric: wilson(round(value * n), n) for metric, (value, n) in scored.items()}
-    timing = variant.efficiency
-    if timing is not None:
-        found["efficiency/latency_ratio"] = timing.judged_range
-    return found
+    return found | (_speeds(variant.efficiency) if variant.efficiency else {})
+
+
+def _speeds(timing: EfficiencyReport) -> dict[str, Range]:
+    """Return the intervals of the ratio and, as wide as the noise, of times that were not compared round by round."""
+    low, high = timing.judged_range
+    factor = max(timing.latency_ratio_low / low, high / timing.latency_ratio_high)
+    given = {name: getattr(timing, name) for name in _TIMES}
+    absolute = {f"efficiency/{n}": (value / factor, value * factor) for n, value in given.items() if value}
+    return absolute | {LATENCY_RATIO: (low, high)}
 
 
 def _accuracy_drop(variant: MeasuredVariant, reference: MeasuredVariant) -> float | None:

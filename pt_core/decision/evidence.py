@@ -17,6 +17,9 @@ SAMPLED_SECTIONS = ("accuracy/", "robustness/", "slices/")
 COUNTED_SECTIONS = (*SAMPLED_SECTIONS, "custom/")
 """Metrics of these say nothing on a handful of samples."""
 
+LATENCY_RATIO = "efficiency/latency_ratio"
+"""The one metric of speed that was compared round by round."""
+
 _SHARES = ("accuracy", "top_k_accuracy")
 _WITHOUT_DROP_INTERVAL = ("roc_auc_macro", "average_precision_macro")
 _AT_THRESHOLD = ("precision_at_", "f1_at_")
@@ -134,7 +137,9 @@ def _ratio(metric: str, evidence: Evidence, other: Baseline) -> Estimate:
 def _method(metric: str, interval: Range | None) -> Method | None:
     if interval is None:
         return None
-    return "wilson" if metric.startswith(SAMPLED_SECTIONS) else "rounds"
+    if metric.startswith(SAMPLED_SECTIONS):
+        return "wilson"
+    return "rounds" if metric == LATENCY_RATIO else "noise"
 
 
 def _problem(metric: str, kind: RuleName, found: Estimate, evidence: Evidence, other: Baseline) -> str:

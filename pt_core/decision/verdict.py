@@ -9,7 +9,7 @@ from pt_core.record import Record
 State = Literal["pass", "fail", "insufficient", "not measured"]
 CheckState = Literal["pass", "fail", "insufficient", "not measured", "not applicable"]
 RuleName = Literal["at_least", "at_most", "max_drop", "max_ratio"]
-Method = Literal["newcombe-tango", "newcombe", "bootstrap", "same artifact", "wilson", "rounds"]
+Method = Literal["newcombe-tango", "newcombe", "bootstrap", "same artifact", "wilson", "rounds", "noise"]
 
 
 class Check(Record):
@@ -29,7 +29,8 @@ class Check(Record):
     """Interval of the observed value at 95 % or more, where one was measured."""
     method: Method | None = None
     """Where the interval comes from: paired samples (Newcombe and Tango, bootstrap, or none needed for one
-    and the same artifact), one share of samples (Wilson), or the rounds of timing."""
+    and the same artifact), one share of samples (Wilson), the rounds of timing, or the noise alone that the
+    reference shows against itself, for times and throughputs."""
     decided_by: Literal["interval", "point"] = "point"
     """Whether the interval decided, or the observed value alone."""
     state: CheckState
