@@ -22,7 +22,7 @@ def places_of(home: Home) -> PromotionPlaces:
         journal=str(home.promotions),
         store=home.store,
         releases=str(home.releases),
-        keys=home.keys,
+        signing_keys=home.keys,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from pt_core.release.release import chosen, make_release
 from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
 from tasks.alias_lock import alias_lock
-from tasks.promotion import Promotion, PromotionPlaces, PromotionState, PromotionStep
+from tasks.promotion import OnStep, Promotion, PromotionPlaces, PromotionState, PromotionStep
 from tasks.promotion_tags import describe_version, version_tags
 from tasks.recover import recover, settle, settle_quietly
 from tasks.registering import (
@@ -36,9 +36,6 @@ from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, download, fi
 
 REPLAY_TIMEOUT_S = 900
 STEPS: tuple[PromotionStep, ...] = ("release", "register", "challenger", "replay", "approval", "champion")
-
-OnStep = Callable[[Promotion], None]
-"""Told of every line of the journal, after it was written."""
 
 
 def begin(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pt_core.errors import ConfigError
 from tasks import journal
-from tasks.promote import OnStep, move_champion
-from tasks.promotion import Promotion, PromotionPlaces
+from tasks.promote import move_champion
+from tasks.promotion import OnStep, Promotion, PromotionPlaces
 from tasks.recover import recover, settle_quietly
 from tasks.registering import NO_CHAMPION, PREVIOUS_CHAMPION, PROMOTION_STATE, tag
 from tasks.registry import CHAMPION, RegisteredVersion, download, find_alias, find_version, list_versions
