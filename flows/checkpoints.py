@@ -77,14 +77,19 @@ def _data_problems(checkpoint: Checkpoint, dataset: Dataset) -> Iterator[str]:
             f"data: it was trained on other samples, of fingerprint {checkpoint.data_fingerprint[:12]}, "
             f"expected {dataset.fingerprint[:12]}"
         )
-    elif checkpoint.dataset_digest != dataset.digest:
+    elif changed := _other_splits(checkpoint, dataset):
         yield (
-            "data: it was trained on another split of these samples, so some of the test split may be what it "
-            f"learnt from: dataset {checkpoint.dataset_digest[:12]}, expected {dataset.digest[:12]}; "
-            "set seed and data as they were"
+            f"data: these samples were split otherwise ({', '.join(changed)}), so some of the test split may be what "
+            "it learnt from; set seed and data as they were"
         )
     if checkpoint.labels != dataset.labels:
         yield f"data.labels: it knows {', '.join(checkpoint.labels)}, expected {', '.join(dataset.labels)}"
+
+
+def _other_splits(checkpoint: Checkpoint, dataset: Dataset) -> list[str]:
+    """Return the splits that hold other samples than those of the training."""
+    known = {split.name: split.ids_sha256 for split in checkpoint.splits}
+    return [split.name for split in dataset.splits if known.get(split.name) != split.ids_sha256]
 
 
 def _model_problems(checkpoint: Checkpoint, settings: PipelineConfig) -> Iterator[str]:

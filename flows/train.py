@@ -17,9 +17,10 @@ from flows.servers import check_servers
 from flows.train_result import TrainResult
 from flows.training import trained
 from pt_core.bundle import sweep
+from pt_core.decision.result import Link
 from pt_core.environment import num_cpus
 from pt_core.isolation import stop_all
-from tasks.dashboard import links
+from tasks.dashboard import TrackedRun, links
 from tasks.track import close_failed, track_finish, track_start, track_training
 
 
@@ -58,7 +59,12 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
         checks=proof.checks,
         prefect_flow_run_id=str(flow_run.id),
         mlflow_run_id=tracked.run_id,
-        links=(*links(tracked), *prefect_link()),
+        links=(*_own_page(tracked), *prefect_link()),
         reproduce=command("train", config, overrides),
         go_on=command("run", config, overrides, f"--from {shlex.quote(checkpoint.directory)}"),
     )
+
+
+def _own_page(tracked: TrackedRun) -> tuple[Link, ...]:
+    """Return the page of the run; the others compare variants, and there are none."""
+    return tuple(link for link in links(tracked) if link.name == "This run")

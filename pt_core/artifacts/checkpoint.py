@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import JsonValue
 
 from pt_core.bundle import Bundle
+from pt_core.data.dataset import Split
 from pt_core.environment import Environment
 from pt_core.modeling.spec import ModelSpec
 from pt_core.record import Record
@@ -92,6 +93,8 @@ class CheckpointInfo(Record):
     """Digest of the dataset bundle, its split included."""
     data_fingerprint: str
     """Fingerprint of the samples."""
+    splits: tuple[Split, ...] = ()
+    """Which samples stand in which split."""
     config: dict[str, JsonValue]
     """The training configuration."""
     seed: int

@@ -81,6 +81,7 @@ def train(request: TrainRequest) -> Checkpoint:
         labels=request.dataset.labels,
         dataset_digest=request.dataset.digest,
         data_fingerprint=request.dataset.fingerprint,
+        splits=request.dataset.splits,
         config=config.model_dump(mode="json"),
         seed=request.seed,
         precision=decision.precision,
