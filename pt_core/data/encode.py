@@ -1,29 +1,69 @@
-"""Encode the cells of a table as numbers, by what was learnt on the training split: the one place that does it."""
+"""Encode the cells of a table as numbers, by what was learnt on the training split: the one place that does it.
+
+It needs NumPy alone, so that an artifact can be served without the libraries that training reads tables with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from pt_core.data.checks import join, rows_of
+from pt_core.data.cells import parse_categories, parse_numbers
 from pt_core.data.encoding import MISSING, ColumnEncoding, TableEncoding
-from pt_core.data.tables import categories, numbers
 from pt_core.errors import DataError
+
+
+class Encoded(NamedTuple):
+    """Rows of a table as numbers."""
+
+    samples: NDArray[np.float32]
+    """(N, outputs) the numbers; a row with a problem holds no meaning."""
+    problems: dict[int, str]
+    """What is wrong with a row, by its position; the first of its problems."""
+
+
+def encode_cells(cells: Mapping[str, Sequence[Any]], encoding: TableEncoding, *, where: str) -> Encoded:
+    """Return raw rows as the training rows were encoded.
+
+    Args:
+        cells: the cells of each column, as text or as numbers; ``None``, NaN or a mark such as "NA" is missing.
+            Columns may stand in any order; those that the encoding does not have are not read.
+        encoding: what was learnt on the training split.
+        where: the file, for a message.
+
+    Raises:
+        DataError: a column is not there.
+    """
+    absent = [column.name for column in encoding.columns if column.name not in cells]
+    if absent:
+        names = ", ".join(column.name for column in encoding.columns[:20])
+        raise DataError(f"{where}: has no column {', '.join(absent[:5])}, expected a header with {names}")
+    length = len(cells[encoding.columns[0].name])
+    samples = np.zeros((length, len(encoding.outputs)), dtype=np.float32)
+    problems: dict[int, str] = {}
+    start = 0
+    for column in encoding.columns:
+        end = start + len(column.outputs)
+        found = _encode(cells[column.name], column, encoding, samples[:, start:end])
+        problems = found | problems
+        start = end
+    return Encoded(samples, problems)
 
 
 def encode_numbers(column: ColumnEncoding, values: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Write (N,) numbers, NaN where missing, into the (N, 1 or 2) outputs of a column."""
     is_missing = np.isnan(values)
-    out[:, 0] = np.where(is_missing, 0.0 if column.fill is None else column.fill, values)
+    with np.errstate(over="ignore"):
+        out[:, 0] = np.where(is_missing, 0.0 if column.fill is None else column.fill, values)
     if column.indicator:
         out[:, 1] = is_missing
 
 
 def encode_categories(
-    column: ColumnEncoding, codes: NDArray[np.integer], vocabulary: Sequence[str], out: NDArray[np.float32]
+    column: ColumnEncoding, codes: NDArray[Any], vocabulary: Sequence[str], out: NDArray[np.float32]
 ) -> None:
     """Write (N,) categories, given by their place in a vocabulary, into the outputs of a column."""
     places = {category: place for place, category in enumerate(column.categories)}
@@ -36,71 +76,35 @@ def encode_categories(
     out[seen, found[seen]] = 1
 
 
-def encode_frame(frame: pd.DataFrame, encoding: TableEncoding, *, where: str) -> NDArray[np.float32]:
-    """Return raw rows as (N, outputs) float32, as the training rows were.
-
-    Args:
-        frame: rows with the columns of the encoding, in any order; other columns are not read.
-        encoding: what was learnt on the training split.
-        where: the file, for messages.
-
-    Raises:
-        DataError: a column is not there, or cells are no numbers, infinite, missing or unseen where that is refused;
-            the details list every problem.
-    """
-    absent = [column.name for column in encoding.columns if column.name not in frame.columns]
-    if absent:
-        raise DataError(
-            f"{where}: has no column {join(absent)}, expected {join([c.name for c in encoding.columns])} in its header"
-        )
-    out = np.empty((len(frame), len(encoding.outputs)), dtype=np.float32)
-    problems: list[str] = []
-    start = 0
-    for column in encoding.columns:
-        width = len(column.outputs)
-        problems += _encode(frame[column.name], column, encoding, out[:, start : start + width])
-        start += width
-    if problems:
-        raise DataError(f"{where}: {len(problems)} problem(s) with its cells", details=problems)
-    return out
+def name_cell(category: str) -> str:
+    """Return a category as people read it."""
+    return "a missing cell" if category == MISSING else repr(category)
 
 
 def _encode(
-    cells: pd.Series, column: ColumnEncoding, encoding: TableEncoding, out: NDArray[np.float32]
-) -> list[str]:
+    cells: Sequence[Any], column: ColumnEncoding, encoding: TableEncoding, out: NDArray[np.float32]
+) -> dict[int, str]:
     if column.kind == "numeric":
-        found = numbers(cells)
+        found = parse_numbers(cells)
         encode_numbers(column, found.values, out)
-        missing = np.isnan(found.values) & ~found.is_text & (column.fill is None)
-        return number_problems(column.name, found.is_text, found.is_infinite, missing)
-    codes, vocabulary = pd.factorize(categories(cells))
-    encode_categories(column, codes, [str(word) for word in vocabulary], out)
+        bad = found.is_text | found.is_infinite | (found.is_missing & (column.fill is None))
+        return {
+            row: f"{column.name}: {str(cells[row])[:40]!r}, expected a finite number" for row in _rows(bad)
+        }
+    texts = parse_categories(cells)
+    vocabulary = sorted(set(texts))
+    places = {word: place for place, word in enumerate(vocabulary)}
+    encode_categories(column, np.array([places[text] for text in texts], dtype=np.int64), vocabulary, out)
     if encoding.unseen == "ignore":
-        return []
-    unseen = ~np.isin(categories(cells).astype(np.str_), column.categories)
-    return unseen_problems(column, categories(cells)[unseen].tolist(), unseen)
+        return {}
+    known = set(column.categories)
+    return {
+        row: f"{column.name}: {name_cell(text)[:40]}, which the training data lacks"
+        for row, text in enumerate(texts)
+        if text not in known
+    }
 
 
-def number_problems(
-    name: str, is_text: NDArray[np.bool_], is_infinite: NDArray[np.bool_], is_missing: NDArray[np.bool_]
-) -> list[str]:
-    """Return what is wrong with the cells of a column of numbers."""
-    problems = []
-    if is_text.any():
-        problems.append(f"column {name} has {is_text.sum()} cell(s) that are no number in {rows_of(is_text)}")
-    if is_infinite.any():
-        problems.append(f"column {name} has {is_infinite.sum()} infinite value(s) in {rows_of(is_infinite)}")
-    if is_missing.any():
-        problems.append(f"column {name} has {is_missing.sum()} missing value(s) in {rows_of(is_missing)}")
-    return problems
-
-
-def unseen_problems(column: ColumnEncoding, found: Sequence[str], unseen: NDArray[np.bool_]) -> list[str]:
-    """Return the sentence for categories that the training split lacks, where they are refused."""
-    if not unseen.any():
-        return []
-    names = join([repr(name) if name != MISSING else "a missing cell" for name in sorted(set(found))])
-    return [
-        f"column {column.name} has {names} in {rows_of(unseen)}, which the training split lacks; "
-        "correct them, or train with data.table.unseen: ignore"
-    ]
+def _rows(bad: NDArray[np.bool_]) -> list[int]:
+    rows: list[int] = np.flatnonzero(bad).tolist()
+    return rows

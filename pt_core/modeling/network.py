@@ -46,6 +46,8 @@ def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool)
         std=dataset.std if config.normalize else None,
         input_range=dataset.input_range,
         dynamic_axes=config.dynamic_axes,
+        table=dataset.table,
+        images=dataset.images,
     )
     check_axes(spec)
     with torch.random.fork_rng(devices=[]):

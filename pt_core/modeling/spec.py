@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from pt_core.data.encoding import ImageDecoding, TableEncoding
 from pt_core.record import Record
 
 Initialization = Literal["keep", "xavier", "kaiming", "normal", "orthogonal"]
@@ -113,6 +114,10 @@ class ModelSpec(Record):
     """Least and greatest legal input value, e.g. (0, 1) for pixels; ``None`` for a table."""
     dynamic_axes: tuple[DynamicAxis, ...] = ()
     """Axes of one sample that may have other sizes than in ``input_shape``."""
+    table: TableEncoding | None = None
+    """How raw rows of a table become its input, learnt on the training split."""
+    images: ImageDecoding | None = None
+    """How image files become its input."""
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Return whether one sample may have this shape."""

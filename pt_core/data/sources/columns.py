@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pt_core.data.checks import rows_of
+from pt_core.data.checks import join, rows_of
 from pt_core.data.config import TableConfig
-from pt_core.data.encode import encode_categories, encode_numbers, number_problems, unseen_problems
+from pt_core.data.encode import encode_categories, encode_numbers, name_cell
 from pt_core.data.encoding import MISSING, ColumnEncoding, TableEncoding
 from pt_core.data.rows import chunks
 from pt_core.data.source import Fitted
+
+_REPAIR = "repair them, or list the column in data.table.categorical"
+_FILL = "fill them, or set data.table.missing"
 
 
 class Columns(NamedTuple):
@@ -40,16 +43,14 @@ class Columns(NamedTuple):
         for place, name in enumerate(self.numeric):
             is_text, is_infinite = marks[:, place] & 1 > 0, marks[:, place] & 2 > 0
             missing = np.isnan(self.values[:, place]) & ~is_text & refuses
-            found += [
-                f"{problem}{_advice(problem)}"
-                for problem in number_problems(name, is_text, is_infinite, missing)
-            ]
+            found += _cell_problems(name, is_text, "cell(s) that are no number", _REPAIR)
+            found += _cell_problems(name, is_infinite, "infinite value(s)", "repair them")
+            found += _cell_problems(name, missing, "missing value(s)", _FILL)
         for place, name in enumerate(self.categorical):
             words = self.vocabularies[place]
             if refuses and MISSING in words:
                 missing = self.codes[:, place] == words.index(MISSING)
-                problem = f"column {name} has {missing.sum()} missing value(s) in {rows_of(missing)}"
-                found.append(f"{problem}{_advice(problem)}")
+                found += _cell_problems(name, missing, "missing value(s)", _FILL)
             if len(words) > self.table.max_categories:
                 found.append(
                     f"column {name} has {len(words)} categories, expected at most {self.table.max_categories}; list it in "
@@ -72,8 +73,7 @@ class Columns(NamedTuple):
             )
             columns.append(column)
             if self.table.unseen == "refuse":
-                unseen = ~np.isin(self.codes[:, place], present)
-                problems += unseen_problems(column, [words[c] for c in self.codes[unseen, place]], unseen)
+                problems += self._unseen(place, ~np.isin(self.codes[:, place], present))
         encoding = TableEncoding(columns=tuple(columns), unseen=self.table.unseen)
         return Fitted(_Encoded(self, encoding), encoding, problems)
 
@@ -90,6 +90,16 @@ class Columns(NamedTuple):
             digests[name].update(ranks[self.codes[order, place]].astype("<i8").data)
         for name in sorted(digests):
             yield digests[name].digest()
+
+    def _unseen(self, place: int, unseen: NDArray[np.bool_]) -> list[str]:
+        if not unseen.any():
+            return []
+        words = self.vocabularies[place]
+        found = [name_cell(words[code]) for code in np.unique(self.codes[unseen, place])]
+        return [
+            f"column {self.categorical[place]} has {join(found)} in {rows_of(unseen)}, which the training split lacks; "
+            "correct them, or set data.table.unseen: ignore"
+        ]
 
     def _fit_numbers(self, place: int, rows: NDArray[np.int64], problems: list[str]) -> ColumnEncoding:
         name, missing = self.numeric[place], self.table.missing
@@ -133,7 +143,5 @@ class _Encoded:
         return out
 
 
-def _advice(problem: str) -> str:
-    if "missing" in problem:
-        return "; fill them, or set data.table.missing"
-    return "; repair them, or list the column in data.table.categorical" if "no number" in problem else ""
+def _cell_problems(name: str, bad: NDArray[np.bool_], what: str, advice: str) -> list[str]:
+    return [f"column {name} has {bad.sum()} {what} in {rows_of(bad)}; {advice}"] if bad.any() else []

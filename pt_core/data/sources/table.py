@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from pt_core.data.cells import hold_numbers, parse_categories, parse_numbers
 from pt_core.data.checks import join, rows_of
 from pt_core.data.config import DataConfig, SplitName, TableConfig
 from pt_core.data.encoding import MISSING
 from pt_core.data.rows import Growing
 from pt_core.data.source import RawData
 from pt_core.data.sources.columns import Columns
-from pt_core.data.tables import categories, holds_numbers, iter_frames, numbers
+from pt_core.data.tables import Cells, iter_cells
 from pt_core.errors import DataError
 from pt_core.isolation import report_progress
 
@@ -29,8 +30,8 @@ def read_table(paths: Mapping[SplitName | None, Path], *, config: DataConfig, sc
     assert config.table is not None
     reader = _Reader(config.table, scratch)
     for split, path in paths.items():
-        for frame in iter_frames(path):
-            reader.add(frame, split, path)
+        for cells in iter_cells(path):
+            reader.add(cells, split, path)
     if reader.num_rows == 0:
         raise DataError(f"{', '.join(str(path) for path in paths.values())}: the table has no row")
     return reader.finish(config)
@@ -45,42 +46,42 @@ class _Reader:
         self._names: tuple[list[str], list[str]] | None = None
         self._vocabularies: list[dict[str, int]] = []
         self._marks: list[NDArray[np.uint8]] = []
-        self._target: list[NDArray[np.object_]] = []
-        self._ids: list[NDArray[np.object_]] = []
-        self._splits: list[NDArray[np.object_]] = []
+        self._target: list[str] = []
+        self._ids: list[str] = []
+        self._splits: list[str] = []
         self.num_rows = 0
 
-    def add(self, frame: pd.DataFrame, split: SplitName | None, path: Path) -> None:
+    def add(self, cells: Cells, split: SplitName | None, path: Path) -> None:
         """Take in some rows."""
         if self._names is None:
-            self._names = choose(frame, self._table, path)
+            self._names = choose(cells, self._table, path)
             self._vocabularies = [{} for _ in self._names[1]]
         numeric, categorical = self._names
-        _refuse_absent(frame, [*numeric, *categorical, *_special(self._table)], path)
-        found = [numbers(frame[name]) for name in numeric]
-        empty = np.empty((len(frame), 0))
-        self._numbers.append(np.stack([one.values for one in found], axis=1) if found else empty)
+        _refuse_absent(cells, [*numeric, *categorical, *_special(self._table)], path)
+        length = len(cells[self._table.target])
+        found = [parse_numbers(cells[name]) for name in numeric]
         marks = [one.is_text.astype(np.uint8) + 2 * one.is_infinite.astype(np.uint8) for one in found]
-        self._marks.append(np.stack(marks, axis=1) if found else empty.astype(np.uint8))
+        self._numbers.append(_beside([one.values for one in found], length, np.float64))
+        self._marks.append(_beside(marks, length, np.uint8))
         codes = [
-            self._encode(frame[name], words)
+            np.array([words.setdefault(word, len(words)) for word in parse_categories(cells[name])])
             for name, words in zip(categorical, self._vocabularies, strict=True)
         ]
-        self._codes.append(np.stack(codes, axis=1) if codes else empty.astype(np.int32))
-        self._target.append(categories(frame[self._table.target]))
+        self._codes.append(_beside(codes, length, np.int32))
+        self._target += parse_categories(cells[self._table.target])
         if self._table.id is not None:
-            self._ids.append(categories(frame[self._table.id]))
+            self._ids += parse_categories(cells[self._table.id])
         if self._table.split is not None:
-            self._splits.append(categories(frame[self._table.split]))
+            self._splits += parse_categories(cells[self._table.split])
         elif split is not None:
-            self._splits.append(np.full(len(frame), split, dtype=object))
-        self.num_rows += len(frame)
+            self._splits += [split] * length
+        self.num_rows += length
         report_progress(self.num_rows, 0, "rows read")
 
     def finish(self, config: DataConfig) -> RawData:
         """Return what was read."""
         assert self._names is not None
-        target = np.concatenate(self._target)
+        target = np.array(self._target, dtype=np.str_)
         labels = config.labels or _sorted_labels(target)
         y, problems = _classes(target, labels, self._table.target)
         columns = Columns(
@@ -92,7 +93,7 @@ class _Reader:
             table=self._table,
         )
         problems += columns.problems(np.concatenate(self._marks))
-        ids = np.concatenate(self._ids).astype(np.str_) if self._ids else None
+        ids = np.array(self._ids, dtype=np.str_) if self._ids else None
         if ids is not None and (ids == MISSING).any():
             problems.append(
                 f"column {self._table.id} has {(ids == MISSING).sum()} missing id(s) in {rows_of(ids == MISSING)}"
@@ -106,22 +107,19 @@ class _Reader:
             labels=labels,
             input_range=None,
             ids=ids,
-            split=np.concatenate(self._splits).astype(np.str_) if self._splits else None,
+            split=np.array(self._splits, dtype=np.str_) if self._splits else None,
             problems=tuple(problems),
             fit=columns.fit,
             content=columns.content,
         )
 
-    @staticmethod
-    def _encode(column: pd.Series, words: dict[str, int]) -> NDArray[np.int32]:
-        """Return each cell's place in a vocabulary, which grows."""
-        codes, found = pd.factorize(categories(column))
-        places = np.array([words.setdefault(str(word), len(words)) for word in found], dtype=np.int32)
-        encoded: NDArray[np.int32] = places[codes]
-        return encoded
+
+def _beside(columns: Sequence[NDArray[Any]], length: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return columns side by side, (length, number of columns)."""
+    return np.stack(columns, axis=1).astype(dtype) if columns else np.empty((length, 0), dtype=dtype)
 
 
-def choose(frame: pd.DataFrame, table: TableConfig, path: Path) -> tuple[list[str], list[str]]:
+def choose(cells: Cells, table: TableConfig, path: Path) -> tuple[list[str], list[str]]:
     """Return the columns of numbers and those of categories, by the configuration and the first rows.
 
     Raises:
@@ -129,12 +127,12 @@ def choose(frame: pd.DataFrame, table: TableConfig, path: Path) -> tuple[list[st
     """
     special = _special(table)
     listed = [*(table.numeric or ()), *(table.categorical or ())]
-    _refuse_absent(frame, [*special, *listed, *table.ignore], path)
-    rest = [str(name) for name in frame.columns if name not in {*special, *listed, *table.ignore}]
+    _refuse_absent(cells, [*special, *listed, *table.ignore], path)
+    rest = [name for name in cells if name not in {*special, *listed, *table.ignore}]
     numeric = list(table.numeric or ())
     categorical = list(table.categorical or ())
     if table.numeric is None:
-        numeric = [name for name in rest if holds_numbers(frame[name])]
+        numeric = [name for name in rest if hold_numbers(cells[name])]
         rest = [name for name in rest if name not in numeric]
     if table.categorical is None:
         categorical = rest
@@ -151,14 +149,14 @@ def _special(table: TableConfig) -> list[str]:
     return [name for name in (table.target, table.id, table.split) if name is not None]
 
 
-def _refuse_absent(frame: pd.DataFrame, names: Sequence[str], path: Path) -> None:
-    absent = [name for name in names if name not in frame.columns]
+def _refuse_absent(cells: Cells, names: Sequence[str], path: Path) -> None:
+    absent = [name for name in names if name not in cells]
     if absent:
-        has = join([str(name) for name in frame.columns])
+        has = join(list(cells))
         raise DataError(f"{path}: has no column {join(absent)}, found {has}; correct data.table")
 
 
-def _sorted_labels(target: NDArray[np.object_]) -> tuple[str, ...]:
+def _sorted_labels(target: NDArray[np.str_]) -> tuple[str, ...]:
     """Return the classes that are there, by number where they all are numbers."""
     names = sorted({str(name) for name in target.tolist()} - {MISSING})
     if all(name.lstrip("+-").isdigit() for name in names):
@@ -167,7 +165,7 @@ def _sorted_labels(target: NDArray[np.object_]) -> tuple[str, ...]:
 
 
 def _classes(
-    target: NDArray[np.object_], labels: Sequence[str], name: str
+    target: NDArray[np.str_], labels: Sequence[str], name: str
 ) -> tuple[NDArray[np.int64], list[str]]:
     numbers_by_name = {label: number for number, label in enumerate(labels)}
     y = np.array([numbers_by_name.get(cell, -1) for cell in target.tolist()], dtype=np.int64)
