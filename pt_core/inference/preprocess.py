@@ -10,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pt_core.data.encoding import ImageDecoding
+from pt_core.data.images import SUFFIXES, read_image, to_unit
+from pt_core.data.tables import SUFFIXES as TABLE_SUFFIXES
 from pt_core.errors import DataError
+from pt_core.inference.raw_rows import read_rows
 from pt_core.modeling.spec import ModelSpec
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-READABLE = (".npy", ".npz", ".csv", *IMAGE_SUFFIXES)
+IMAGE_SUFFIXES = SUFFIXES
+READABLE = (".npy", ".npz", ".csv", ".parquet", *IMAGE_SUFFIXES)
 
 
 def check_batch(batch: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
@@ -47,6 +51,10 @@ def read_inputs(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
         raise DataError(f"{path}: no such file")
     if suffix in IMAGE_SUFFIXES:
         return _read_image(path, spec)
+    if suffix in TABLE_SUFFIXES and spec.table is not None:
+        return read_rows(path, spec.table)
+    if suffix == ".parquet":
+        raise DataError(f"{path}: a table of named columns, but the network was not trained on one")
     values = _read_csv(path) if suffix == ".csv" else _read_array(path)
     return _check_values(check_array(values, spec, path).astype(np.float32), spec, path)
 
@@ -88,12 +96,22 @@ def is_numeric(row: list[str]) -> bool:
     return True
 
 
+def _decode_image(path: Path, decoding: ImageDecoding) -> NDArray[np.float32]:
+    """Return one image as the training images were decoded."""
+    try:
+        return to_unit(read_image(path, decoding))[None]
+    except DataError as error:
+        raise DataError(f"{path}: not a readable image: {error.message}") from error
+
+
 def _read_image(path: Path, spec: ModelSpec) -> NDArray[np.float32]:
     if len(spec.input_shape) != 3 or spec.input_shape[0] not in (1, 3):
         raise DataError(
             f"{path}: an image, but the network takes ({spec.describe_input()}); give it .npy, .npz or .csv"
         )
     channels, height, width = spec.input_shape
+    if spec.images is not None:
+        return _decode_image(path, spec.images)
     try:
         with Image.open(path) as image:
             converted = image.convert("L" if channels == 1 else "RGB")
