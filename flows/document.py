@@ -20,6 +20,7 @@ def run_document(result: RunResult, *, folder: Path, exit_code: int) -> dict[str
         "winner": result.winner,
         "winner_reason": result.winner_reason,
         "reference": result.reference,
+        "promoted": result.promoted,
         "seed": result.seed,
         "prefect_flow_run_id": result.prefect_flow_run_id,
         "mlflow_run_id": result.mlflow_run_id,

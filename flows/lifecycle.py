@@ -17,6 +17,7 @@ from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import Home, activate
 from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
+from flows.promotions import finish_promotions, promote_winner
 from flows.requests import attack_request, root_request
 from flows.servers import check_servers
 from flows.training import trained
@@ -62,6 +63,7 @@ def lifecycle(
     check_servers(home)
     check_keys(home)
     sweep(Path(home.store))
+    finish_promotions(home)
     given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
     name = run_name()
     labels = tags(config) | ({"from_checkpoint": given.digest} if given else {})
@@ -90,7 +92,7 @@ def lifecycle(
     track_finish(tracked, "FINISHED" if result.winner else "FAILED")
     if result.winner is None:
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])
-    return result
+    return promote_winner(result, checked.settings.promotion, home)
 
 
 def build_and_measure(

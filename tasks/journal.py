@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from pt_core.errors import IntegrityError
 from pt_core.files import write_text_atomically
 from tasks.promotion import Promotion
+
+logger = logging.getLogger(__name__)
 
 
 def write(folder: Path, promotion: Promotion) -> Promotion:
@@ -59,9 +62,17 @@ def left_open(folder: Path) -> tuple[Promotion, ...]:
 
 
 def read_all(folder: Path) -> tuple[Promotion, ...]:
-    """Return every promotion of this home, the oldest first."""
-    found = [read(folder, path.stem) for path in folder.glob("*.json")]
-    return tuple(sorted((one for one in found if one is not None), key=lambda one: one.started_at))
+    """Return every promotion of this home, the oldest first; what is no journal is told of and left alone."""
+    found = []
+    for path in folder.glob("*.json"):
+        try:
+            promotion = read(folder, path.stem)
+        except IntegrityError as error:
+            logger.warning("%s", error)
+            continue
+        if promotion is not None:
+            found.append(promotion)
+    return tuple(sorted(found, key=lambda one: one.started_at))
 
 
 def _is_alive(folder: Path, identity: str) -> bool:

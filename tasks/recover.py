@@ -28,10 +28,11 @@ def recover(places: PromotionPlaces) -> tuple[Promotion, ...]:
         with contextlib.suppress(TimeoutError), journal.alive(folder, promotion.id):
             found = journal.read(folder, promotion.id)
             if found is not None and found.is_left:
-                settled.append(settle(places, found, state="undone", why=_why_left(found)))
-    for ended in settled:
+                settled.append(settle_quietly(places, found, state="undone", why=_why_left(found)))
+    ended_now = tuple(ended for ended in settled if ended is not None)
+    for ended in ended_now:
         logger.warning("%s %s of %s: %s", ended.kind, ended.id, ended.uri, ended.note)
-    return tuple(settled)
+    return ended_now
 
 
 def settle(places: PromotionPlaces, promotion: Promotion, *, state: PromotionState, why: str) -> Promotion:

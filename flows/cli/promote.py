@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -160,8 +159,9 @@ def versions(home: Home, *, model: str | None, as_json: bool) -> None:
 
 def _table(name: str, found: tuple[RegisteredVersion, ...]) -> Table:
     table = Table(title=name, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("version", "alias", "variant", "verdict", "promotion", "run", "artifact", "registered"):
-        table.add_column(column, overflow="fold")
+    for column in ("version", "alias", "variant", "verdict", "promotion", "artifact"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("run", overflow="fold")
     for one in found:
         told = [one.tags.get("verdict", "-"), "forced" if "forced_because" in one.tags else ""]
         table.add_row(
@@ -170,9 +170,8 @@ def _table(name: str, found: tuple[RegisteredVersion, ...]) -> Table:
             one.tags.get("variant", "-"),
             " ".join(filter(None, told)),
             one.tags.get("promotion_state", "-"),
-            one.run_name or "-",
             one.bundle_digest[:12],
-            f"{datetime.fromtimestamp(one.created_ms / 1000, UTC):%Y-%m-%d %H:%M}",
+            one.run_name or "-",
             style="bold" if CHAMPION in one.aliases else "",
         )
     return table

@@ -9,14 +9,14 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from flows.cli.display import terminal_display
-from flows.cli.output import messages, print_json, print_line, results
+from flows.cli.output import fail, messages, print_json, print_line, results
 from flows.cli.process import begin
 from flows.cli.table import reasons, variants_table
 from flows.document import run_document
 from flows.home import Home
 from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult
-from pt_core.errors import ConfigError, GateRefused
+from pt_core.errors import ConfigError, PtCoreError
 from tasks.dashboard import dashboard_command
 
 
@@ -33,8 +33,8 @@ def run(
         as_json: print one JSON document.
 
     Raises:
-        GateRefused: no variant passed; the result was printed all the same.
-        PtCoreError: bad input, or a stage failed.
+        PtCoreError: bad input, or a stage failed. Where no variant passed, or the promotion after the run failed, the
+            result is printed all the same.
     """
     # The configuration is checked before Prefect is imported: a typo costs a second.
     from flows.check import check
@@ -47,16 +47,19 @@ def run(
     from tasks.progress import use_display
 
     named = lifecycle.with_options(flow_run_name=name)
-    refused: GateRefused | None = None
+    refused: PtCoreError | None = None
     with terminal_display(messages) as display, use_display(display):
         try:
             named(config, overrides, given.directory if given else None)
-        except GateRefused as error:
+        except PtCoreError as error:
+            # Also where the run is finished and its promotion failed, there is a result to show.
+            if not any(home.runs.glob(f"{name}-*/run.json")):
+                raise
             refused = error
     (folder,) = home.runs.glob(f"{name}-*")
     show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
     if refused:
-        raise refused
+        fail(refused)
 
 
 def read_result(folder: Path) -> RunResult:
