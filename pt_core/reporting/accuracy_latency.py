@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,7 +18,6 @@ from matplotlib.transforms import Bbox
 
 from pt_core.decision.compare import human_bytes
 from pt_core.decision.result import RunResult
-from pt_core.decision.verdict import Check, State
 from pt_core.reporting.figure import (
     INK,
     QUIET,
@@ -29,9 +28,15 @@ from pt_core.reporting.figure import (
     new_figure,
     shorten,
 )
+from pt_core.reporting.operating_points import (
+    OperatingPoint,
+    accuracy_floor,
+    noise_band,
+    operating_points,
+    pareto_front,
+)
 
 _RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
-_METRIC = "accuracy/accuracy"
 _FRONT: dict[str, Any] = {
     "color": VERDICT_COLORS["pass"],
     "linewidth": 1.2,
@@ -59,18 +64,6 @@ _PLACES = tuple(
 """Where a name may stand around its marker, in points, the nearest first."""
 
 
-class _Point(NamedTuple):
-    name: str
-    ratio: float
-    low: float
-    high: float
-    accuracy: float
-    size_bytes: int
-    state: State
-    on_front: bool
-    is_dominated: bool
-
-
 def accuracy_latency(result: RunResult) -> Figure | None:
     """Draw accuracy over the latency ratio; ``None`` if nothing was both scored and timed.
 
@@ -79,7 +72,7 @@ def accuracy_latency(result: RunResult) -> Figure | None:
     A line joins the Pareto front of those that passed, over accuracy, latency and size; what is dominated is
     hollow.
     """
-    points = _points(result)
+    points = operating_points(result)
     if not points:
         return None
     figure = new_figure(5.8, 4.6)
@@ -88,57 +81,19 @@ def accuracy_latency(result: RunResult) -> Figure | None:
     _draw_noise(axes, result)
     _draw_points(axes, points)
     _draw_front(axes, points)
-    _scale(axes, points, _floor(result))
-    _draw_floor(axes, _floor(result))
+    _scale(axes, points, accuracy_floor(result))
+    _draw_floor(axes, accuracy_floor(result))
     legend_below(figure, _explain(points), columns=4)
     _place_labels(figure, axes, points)
     return figure
 
 
-def _points(result: RunResult) -> list[_Point]:
-    return [
-        _Point(
-            variant.name,
-            variant.efficiency.latency_ratio,
-            variant.efficiency.latency_ratio_low,
-            variant.efficiency.latency_ratio_high,
-            variant.evaluation.accuracy.accuracy,
-            variant.artifact.payload_bytes,
-            variant.verdict.state,
-            variant.on_front,
-            variant.dominated_by is not None,
-        )
-        for variant in result.variants
-        if variant.efficiency and variant.evaluation and variant.artifact
-    ]
-
-
-def _floor(result: RunResult) -> float | None:
-    """Return the greatest accuracy that any rule of the gate asks for, absolute or by its drop."""
-    reference = next((v for v in result.variants if v.name == result.reference), None)
-    best = reference.evaluation.accuracy.accuracy if reference and reference.evaluation else None
-    floors = []
-    for check in (check for variant in result.variants for check in variant.verdict.checks):
-        if check.metric == _METRIC and check.rule == "at_least":
-            floors.append(check.limit)
-        if check.metric == _METRIC and _is_of_reference(check, result) and best is not None:
-            floors.append(best - check.limit)
-    return max(floors, default=None)
-
-
-def _is_of_reference(check: Check, result: RunResult) -> bool:
-    return check.rule == "max_drop" and check.against in (None, result.reference)
-
-
 def _draw_noise(axes: Axes, result: RunResult) -> None:
-    measured = [variant.efficiency for variant in result.variants if variant.efficiency]
-    low = min(efficiency.noise_ratio_low for efficiency in measured)
-    high = max(efficiency.noise_ratio_high for efficiency in measured)
-    axes.axvspan(low, high, color=QUIET, alpha=0.18, linewidth=0)
+    axes.axvspan(*noise_band(result), color=QUIET, alpha=0.18, linewidth=0)
     axes.axvline(1.0, color=QUIET, linewidth=1, linestyle="dotted")
 
 
-def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
+def _draw_points(axes: Axes, points: Sequence[OperatingPoint]) -> None:
     largest = max(point.size_bytes for point in points)
     for point in points:
         color = VERDICT_COLORS[point.state]
@@ -157,18 +112,12 @@ def _draw_points(axes: Axes, points: Sequence[_Point]) -> None:
         )
 
 
-def _front(points: Sequence[_Point]) -> list[_Point]:
-    """Return the Pareto front, the fastest first; one that stands alone is no line."""
-    found = sorted((point for point in points if point.on_front), key=lambda point: point.ratio)
-    return found if len(found) > 1 else []
-
-
-def _draw_front(axes: Axes, points: Sequence[_Point]) -> None:
-    front = _front(points)
+def _draw_front(axes: Axes, points: Sequence[OperatingPoint]) -> None:
+    front = pareto_front(points)
     axes.plot([point.ratio for point in front], [point.accuracy for point in front], **_FRONT)
 
 
-def _scale(axes: Axes, points: Sequence[_Point], floor: float | None) -> None:
+def _scale(axes: Axes, points: Sequence[OperatingPoint], floor: float | None) -> None:
     heights = [point.accuracy for point in points] + ([] if floor is None else [floor])
     margin = max(0.004, 0.22 * (max(heights) - min(heights)))
     axes.set_ylim(max(-0.02, min(heights) - margin), min(1.02, max(heights) + margin))
@@ -200,7 +149,7 @@ def _draw_floor(axes: Axes, floor: float | None) -> None:
     )
 
 
-def _explain(points: Sequence[_Point]) -> list[Line2D]:
+def _explain(points: Sequence[OperatingPoint]) -> list[Line2D]:
     states = [state for state in VERDICT_COLORS if any(point.state == state for point in points)]
     handles = [
         Line2D([], [], color=VERDICT_COLORS[s], marker=VERDICT_MARKERS[s], linestyle="none", label=s)
@@ -213,12 +162,12 @@ def _explain(points: Sequence[_Point]) -> list[Line2D]:
             "linestyle": "none",
         }
         handles.append(Line2D([], [], color=VERDICT_COLORS["pass"], label="pass, dominated", **hollow))
-    if _front(points):
+    if pareto_front(points):
         handles.append(Line2D([], [], label="Pareto front", **_FRONT))
     return handles
 
 
-def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
+def _place_labels(figure: Figure, axes: Axes, points: Sequence[OperatingPoint]) -> None:
     """Write each name at the first of many places around its marker that covers no marker, name or line."""
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     figure.draw_without_rendering()
@@ -226,7 +175,7 @@ def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
     at = {point: axes.transData.transform((point.ratio, point.accuracy)) for point in points}
     scale = figure.dpi / 72
     taken = [Bbox.from_bounds(x - 9 * scale, y - 9 * scale, 18 * scale, 18 * scale) for x, y in at.values()]
-    line = [at[point] for point in _front(points)]
+    line = [at[point] for point in pareto_front(points)]
     for (x, y), (to_x, to_y) in pairwise(line):
         steps = np.linspace((x, y), (to_x, to_y), num=max(2, int(math.dist((x, y), (to_x, to_y)) / 10)))
         taken += [Bbox.from_bounds(a - 3 * scale, b - 3 * scale, 6 * scale, 6 * scale) for a, b in steps]
@@ -235,7 +184,9 @@ def _place_labels(figure: Figure, axes: Axes, points: Sequence[_Point]) -> None:
         taken.append(_place(axes, point, text, taken, renderer))
 
 
-def _place(axes: Axes, point: _Point, text: str, taken: Sequence[Bbox], renderer: RendererAgg) -> Bbox:
+def _place(
+    axes: Axes, point: OperatingPoint, text: str, taken: Sequence[Bbox], renderer: RendererAgg
+) -> Bbox:
     note = axes.annotate(
         text,
         (point.ratio, point.accuracy),

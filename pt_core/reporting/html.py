@@ -7,23 +7,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from pt_core.decision.compare import comparison_rows, human_bytes
+from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.evaluation.report import Undefined
 from pt_core.files import write_bytes_atomically, write_text_atomically
 from pt_core.record import Record
+from pt_core.reporting.charts import variants_chart
+from pt_core.reporting.disagreements import find_disagreements
 from pt_core.reporting.figure import to_bytes
+from pt_core.reporting.page import render
 from pt_core.reporting.plots import ROBUSTNESS, run_figures, variant_figures
 from pt_core.reporting.robustness import describe
 
 REPORT = "report.html"
 
-_UNDEFINED = "-"
+INTERACTIVE = "accuracy_latency"
+"""The figure that the page has as an interactive picture instead; its PNG is for places that show only images."""
+
 _RUN_PICTURES = {
-    "accuracy_latency": "Accuracy of each variant over its latency ratio, with the accuracy floor",
     "training": "Loss and accuracy per epoch",
 }
 _VARIANT_PICTURES = {
@@ -87,12 +90,18 @@ def _draw(result: RunResult) -> Drawings:
 
 def _render(result: RunResult, drawings: Drawings) -> str:
     rows = comparison_rows(result)
-    template = _templates().get_template("report.html.j2")
-    return template.render(
+    return render(
+        "report.html.j2",
         result=result,
         rows=rows,
+        picture=variants_chart(result, rows),
+        disagreements=find_disagreements(result),
         robust=next((row.robust_metric for row in rows if row.robust_metric), None),
-        pictures={name: _picture(figure, _describe(name)) for name, figure in drawings.run.items()},
+        pictures={
+            name: _picture(figure, _describe(name))
+            for name, figure in drawings.run.items()
+            if name != INTERACTIVE
+        },
         robustness=[name for name in drawings.run if name.startswith(ROBUSTNESS)],
         families={key: _family(key, drawings.variants) for key in _VARIANT_PICTURES},
         not_measured=[
@@ -130,35 +139,3 @@ def _picture(figure: Figure, alt: str) -> Picture:
     # An image, not markup in the page: nothing in a picture can run, and its ids cannot clash.
     text = base64.b64encode(to_bytes(figure, "svg")).decode()
     return Picture(uri=f"data:image/svg+xml;base64,{text}", alt=alt)
-
-
-def _templates() -> Environment:
-    templates = Environment(
-        loader=PackageLoader("pt_core.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {
-        "human_bytes": human_bytes,
-        "number": _number,
-        "ratio": _ratio,
-        "count_or_dash": lambda count: _UNDEFINED if count is None else f"{count:,}",
-        "short": lambda share: f"{share:.2f}",
-        "rounded": lambda value: _UNDEFINED if value is None else f"{value:,.0f}",
-        "seconds": lambda time: _UNDEFINED if time is None else f"{time:.1f} s",
-        "percent": lambda share: f"{share:.1%}",
-        "is_web": lambda url: url.startswith(("http://", "https://")),
-    }
-    return templates
-
-
-def _number(value: float | None) -> str:
-    # Adding zero turns -0.0 into 0.0.
-    return _UNDEFINED if value is None else f"{value + 0.0:.4f}"
-
-
-def _ratio(value: float | None) -> str:
-    """Return three digits, however small: 0.114 beside 0.115 is a difference that decides."""
-    return _UNDEFINED if value is None else f"{value:#.3g}".rstrip(".")
