@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.deploying import promote, rollback, versions
+from flows.cli.options import Config, HomeFolder, Json, Model, Set, Unsigned
 from flows.cli.output import guarded
 from flows.home import activate
 from flows.load import DEFAULT_CONFIG
@@ -25,37 +27,6 @@ app = typer.Typer(
         "Exit codes: 0 a variant passed, 1 a stage failed, 2 bad input, 3 the gate refused all, 4 another promoter came first."
     ),
 )
-
-Config = Annotated[str, typer.Argument(help="A YAML file, or the name of a shipped configuration.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Override a setting, e.g. --set train.epochs=3."),
-]
-HomeFolder = Annotated[
-    Path | None,
-    typer.Option("--home", envvar="PT_PIPELINE_HOME", help="Folder for everything written (.pt-pipeline)."),
-]
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="models:/NAME@champion, models:/NAME/3, or the folder of a release or of an artifact of any format.",
-    ),
-]
-Unsigned = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--trust-unsigned",
-        metavar="NAME|DIGEST",
-        help="Load this bundle though no trusted key signed it; for code that you know.",
-        show_default=False,
-    ),
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option("--model", metavar="NAME", help="Name of the registered model; the pipeline's if left out."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 
 @app.command()
@@ -261,89 +232,6 @@ def gate(
 
 
 @app.command()
-def promote(
-    run: Annotated[
-        str | None, typer.Argument(help="Name of a run; the latest if left out.", show_default=False)
-    ] = None,
-    variant: Annotated[
-        str | None,
-        typer.Argument(help="Name of a variant; the run's winner if left out.", show_default=False),
-    ] = None,
-    model: ModelName = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Promote what is not promotable; needs --reason.")
-    ] = False,
-    reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why; stamped on the version for good.")
-    ] = None,
-    approval: Annotated[
-        str | None,
-        typer.Option(
-            "--approval", metavar="none|prefect", help="Whether a person must agree in Prefect's pages."
-        ),
-    ] = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Make a run's winner the champion: release, register, replay from a fresh download, then move the alias.
-
-    Exit codes: 0 it is champion, 1 a step failed, 2 bad input, 3 refused as not promotable or by a person, 4 another version became champion meanwhile. What a failure leaves is taken back, or completed, by the next command.
-    """
-    from flows.cli.promote import promote as command
-
-    guarded(
-        lambda: command(
-            run,
-            variant,
-            activate(home),
-            model=model,
-            force=force,
-            reason=reason,
-            approval=approval,
-            as_json=as_json,
-        ),
-        as_json=as_json,
-    )
-
-
-@app.command()
-def rollback(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="Name of a registered model; the latest run's if left out.", show_default=False),
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option("--to", metavar="VERSION", help="The version to go to; the one before if left out."),
-    ] = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Point the alias champion at the version before it, if its files and their signature still verify.
-
-    Exit codes: 0 done, 1 that version does not verify, 2 there is none to go back to, 4 another version became champion meanwhile.
-    """
-    from flows.cli.promote import rollback as command
-
-    guarded(lambda: command(activate(home), model=model, to=to, as_json=as_json), as_json=as_json)
-
-
-@app.command()
-def versions(
-    model: Annotated[
-        str | None,
-        typer.Argument(help="Name of a registered model; the latest run's if left out.", show_default=False),
-    ] = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """List the registered versions of a model: aliases, verdicts, digests, and promotions that did not end."""
-    from flows.cli.promote import versions as command
-
-    guarded(lambda: command(activate(home), model=model, as_json=as_json), as_json=as_json)
-
-
-@app.command()
 def diff(
     a: Annotated[str, typer.Argument(help="What is right: a variant's name, or an artifact's folder.")],
     b: Annotated[str, typer.Argument(help="What is compared with it.")],
@@ -412,6 +300,10 @@ def keys_trust(
     from flows.cli.keys import trust as command
 
     guarded(lambda: command(file, activate(home), as_json=as_json), as_json=as_json)
+
+
+for _command in (promote, rollback, versions):
+    app.command()(_command)
 
 
 def main() -> None:
