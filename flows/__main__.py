@@ -10,6 +10,7 @@ import typer
 from flows.cli.deploying import promote, rollback, versions
 from flows.cli.options import Config, HomeFolder, Json, Model, Set, Unsigned
 from flows.cli.output import guarded
+from flows.cli.trusting import keys
 from flows.home import activate
 from flows.load import DEFAULT_CONFIG
 from pt_core.scoring.requests import BadRowPolicy
@@ -272,36 +273,7 @@ def init(
     guarded(lambda: command(folder, as_json=as_json), as_json=as_json)
 
 
-keys = typer.Typer(help="The key that signs here, and the keys that are trusted.")
 app.add_typer(keys, name="keys")
-
-
-@keys.callback(invoke_without_command=True)
-def keys_show(context: typer.Context, home: HomeFolder = None, as_json: Json = False) -> None:
-    """Show the key that signs what this home publishes, and the keys whose programs and releases it loads.
-
-    A key is made at first use; PT_PIPELINE_SIGNING_KEY names the team's own instead (PEM, elliptic curve; its
-    passphrase in PT_PIPELINE_SIGNING_PASSPHRASE), and PT_PIPELINE_TRUSTED_KEYS a folder of public keys (*.pub).
-    """
-    if context.invoked_subcommand is not None:
-        return
-    from flows.cli.keys import show as command
-
-    guarded(lambda: command(activate(home), as_json=as_json), as_json=as_json)
-
-
-@keys.command("trust")
-def keys_trust(
-    file: Annotated[Path, typer.Argument(help="A public key, PEM.")],
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Trust a public key from now on: releases and programs that it signed load here."""
-    from flows.cli.keys import trust as command
-
-    guarded(lambda: command(file, activate(home), as_json=as_json), as_json=as_json)
-
-
 for _command in (promote, rollback, versions):
     app.command()(_command)
 
