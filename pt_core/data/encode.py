@@ -76,6 +76,16 @@ def encode_categories(
     out[seen, found[seen]] = 1
 
 
+def decode_categories(column: ColumnEncoding, outputs: NDArray[np.float32]) -> NDArray[np.str_]:
+    """Return the (N,) categories that (N, outputs) of a column were encoded from; one unseen in training is "unseen"."""
+    names = np.array([*(category or "missing" for category in column.categories), "unseen"], dtype=np.str_)
+    if column.encoder == "ordinal":
+        places = outputs[:, 0].astype(np.int64)
+    else:
+        places = np.where(outputs.any(axis=1), outputs.argmax(axis=1), -1)
+    return names[places]
+
+
 def name_cell(category: str) -> str:
     """Return a category as people read it."""
     return "a missing cell" if category == MISSING else repr(category)

@@ -33,8 +33,8 @@ class SliceConfig(Record):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Its name in metrics: slices/NAME=VALUE/accuracy."""
-    column: int | None = Field(default=None, ge=0)
-    """Number of the column of a table, from 0, whose value parts the samples."""
+    column: Annotated[int, Field(ge=0)] | Annotated[str, Field(min_length=1)] | None = None
+    """Name of the column of a table whose value parts the samples, or number of the input, from 0."""
     edges: tuple[float, ...] = ()
     """Where ranges of the column begin and end, rising; below the first and from the last on are ranges too.
     Without edges every distinct value is a slice."""

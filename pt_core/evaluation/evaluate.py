@@ -56,7 +56,7 @@ def evaluate(request: EvaluateRequest) -> EvaluationReport:
     replayed, answers = _replay(predictor, samples, request)
     predict = functools.partial(_predict, predictor, request=request, where="samples of Square")
     searched, found, direct_answers = attack_directly(predict, samples, request)
-    slices = part(request.config.slices, samples)
+    slices = part(request.config.slices, samples, table=request.dataset.table)
     sliced, too_small = score_slices(slices, logits.argmax(axis=1), samples.y)
     custom, no_number = measure_custom(request.config.metrics, logits, np.array(samples.y))
     info = EvaluationInfo(

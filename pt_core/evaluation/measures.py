@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from pt_core.data.encoding import TableEncoding
 from pt_core.errors import ConfigError
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.scores import SLICE_METRICS, THRESHOLD_METRICS, custom_name, threshold_name
@@ -49,6 +50,9 @@ def check_measures(config: EvaluationConfig, dataset: DatasetInfo) -> None:
     for one in config.slices:
         if one.column is None:
             continue
+        if isinstance(one.column, str):
+            _check_name(one.name, one.column, dataset.table)
+            continue
         shape = dataset.input_shape
         if len(shape) != 1:
             raise ConfigError(
@@ -59,3 +63,14 @@ def check_measures(config: EvaluationConfig, dataset: DatasetInfo) -> None:
             raise ConfigError(
                 f"evaluation.slices: {one.name} parts by column {one.column}, expected 0 to {shape[0] - 1}"
             )
+
+
+def _check_name(name: str, column: str, table: TableEncoding | None) -> None:
+    if table is None:
+        raise ConfigError(
+            f"evaluation.slices: {name} parts by column {column!r}, and these samples have no named columns; "
+            "give the number of a column, or function"
+        )
+    if table.place(column) is None:
+        known = ", ".join(one.name for one in table.columns[:20])
+        raise ConfigError(f"evaluation.slices: {name} parts by column {column!r}, expected one of {known}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pt_core.data.dataset import Samples
+from pt_core.data.encode import decode_categories
+from pt_core.data.encoding import TableEncoding
 from pt_core.errors import ConfigError, StepFailed
 from pt_core.evaluation.config import SliceConfig
 from pt_core.evaluation.report import Undefined
@@ -40,14 +42,21 @@ class Slice(NamedTuple):
     """Its samples."""
 
 
-def part(configs: Sequence[SliceConfig], samples: Samples) -> tuple[Slice, ...]:
+def part(
+    configs: Sequence[SliceConfig], samples: Samples, *, table: TableEncoding | None = None
+) -> tuple[Slice, ...]:
     """Return every part of every slice, in the order of its values.
+
+    Args:
+        configs: what parts the samples.
+        samples: the samples.
+        table: how raw rows became them, where columns have names.
 
     Raises:
         ConfigError: there are too many parts, two of them cannot be told apart by name, or a name is too long.
         StepFailed: the user's function raised, or returned no label for each sample.
     """
-    return tuple(found for config in configs for found in _part(config, samples))
+    return tuple(found for config in configs for found in _part(config, samples, table))
 
 
 def score_slices(
@@ -84,14 +93,14 @@ def _recall(right: NDArray[np.bool_], targets: NDArray[np.int64]) -> float:
     return float(np.mean([right[targets == label].mean() for label in np.unique(targets)]))
 
 
-def _part(config: SliceConfig, samples: Samples) -> Iterator[Slice]:
+def _part(config: SliceConfig, samples: Samples, table: TableEncoding | None) -> Iterator[Slice]:
     if config.function is not None:
-        labels = _labels(config.function, samples, config.name)
-    elif config.edges:
-        yield from _ranges(config, np.asarray(samples.x[:, config.column]))
-        return
+        labels: NDArray[Any] = _labels(config.function, samples, config.name)
     else:
-        labels = np.asarray(samples.x[:, config.column])
+        labels = _column(config, samples, table)
+    if config.edges:
+        yield from _ranges(config, labels)
+        return
     values = np.unique(labels)
     if len(values) > MAX_VALUES:
         remedy = "return fewer labels" if config.function else "give edges to make ranges of them"
@@ -102,6 +111,23 @@ def _part(config: SliceConfig, samples: Samples) -> Iterator[Slice]:
     _check_names(names, config)
     for name, value in zip(names, values, strict=True):
         yield Slice(config, name, np.flatnonzero(labels == value))
+
+
+def _column(config: SliceConfig, samples: Samples, table: TableEncoding | None) -> NDArray[Any]:
+    """Return the (N,) values of a column: numbers, or the categories that a named one was encoded from."""
+    if not isinstance(config.column, str):
+        return np.asarray(samples.x[:, config.column])
+    place = table.place(config.column) if table is not None else None
+    if place is None:
+        raise ConfigError(f"evaluation.slices: {config.name}: the samples have no column {config.column!r}")
+    start, column = place
+    if column.kind == "numeric":
+        return np.asarray(samples.x[:, start])
+    if config.edges:
+        raise ConfigError(
+            f"evaluation.slices: {config.name} has edges, and column {column.name} holds categories; leave edges out"
+        )
+    return decode_categories(column, np.asarray(samples.x[:, start : start + len(column.outputs)]))
 
 
 def _ranges(config: SliceConfig, column: NDArray[np.float32]) -> Iterator[Slice]:
