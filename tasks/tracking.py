@@ -69,7 +69,10 @@ def start_run(
 
 
 def log_checkpoint(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) -> None:
-    """Log what was trained on what: parameters, every epoch's metrics, the dataset, digests as tags."""
+    """Log what was trained on what: parameters, every epoch's metrics, the dataset, digests as tags.
+
+    Of a training that started from a checkpoint, every tensor that was or was not loaded is in ``warm_start.json``.
+    """
     client = _client(run.tracking_uri)
     tags = {
         "checkpoint_digest": checkpoint.digest,
@@ -81,6 +84,8 @@ def log_checkpoint(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
     metrics = [metric for epoch in checkpoint.history for metric in _epoch_metrics(epoch)]
     _log_batch(client, run.run_id, metrics=metrics, params=fields.training_params(checkpoint), tags=tags)
     client.log_inputs(run.run_id, datasets=[_dataset_input(dataset, context="train")])
+    if checkpoint.warm_start:
+        _log_files(client, run.run_id, {"warm_start.json": checkpoint.warm_start.to_json().encode()})
 
 
 def log_variant(

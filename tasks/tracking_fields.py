@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics
+from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics, StartedFrom
 from pt_core.decision.compare import ComparisonRow
 from pt_core.decision.result import VariantResult
 from pt_core.evaluation.pairs import ACCURACY
@@ -20,12 +20,25 @@ def training_params(checkpoint: Checkpoint) -> dict[str, str]:
     fixed = {
         "model": checkpoint.spec.target,
         "num_parameters": str(checkpoint.num_parameters),
+        "num_frozen_parameters": str(checkpoint.num_frozen_parameters),
         "seed": str(checkpoint.seed),
         "precision": checkpoint.precision,
         "device": checkpoint.device,
         "best_epoch": str(checkpoint.epoch),
     }
-    return {**{f"train.{key}": _text(value) for key, value in checkpoint.config.items()}, **fixed}
+    flops = checkpoint.flops_per_sample
+    counted = {"flops_per_sample": str(flops)} if flops is not None else {}
+    started = _warm_start_params(checkpoint.warm_start) if checkpoint.warm_start else {}
+    config = {f"train.{key}": _text(value) for key, value in checkpoint.config.items()}
+    return {**config, **fixed, **counted, **started}
+
+
+def _warm_start_params(started: StartedFrom) -> dict[str, str]:
+    return {
+        "warm_start": started.digest,
+        "warm_start.strict": _text(started.strict),
+        "warm_start.loaded_fraction": _text(started.report.loaded_fraction),
+    }
 
 
 def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:

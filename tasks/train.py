@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import task
+from prefect.logging import get_run_logger
 
-from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.artifacts.checkpoint import Checkpoint, StartedFrom
 from pt_core.building.failure import run_recorded
 from pt_core.limits import Limits
 from pt_core.training.requests import TrainRequest
@@ -24,7 +25,7 @@ from tasks.progress import shown
 def train(request: TrainRequest, limits: Limits) -> Checkpoint:
     """Train the network in a process of its own."""
     with shown() as on_progress:
-        return run_recorded(
+        checkpoint = run_recorded(
             "pt_core.training.fit:train",
             request,
             name="train",
@@ -33,3 +34,14 @@ def train(request: TrainRequest, limits: Limits) -> Checkpoint:
             limits=limits,
             on_progress=on_progress,
         )
+    if checkpoint.warm_start:
+        _log_warm_start(checkpoint.warm_start)
+    return checkpoint
+
+
+def _log_warm_start(started: StartedFrom) -> None:
+    """Write every tensor that was not loaded into the log of the task."""
+    logger = get_run_logger()
+    logger.info(started.sentence)
+    for problem in started.report.problems:
+        logger.warning("warm start: not loaded: %s", problem)
