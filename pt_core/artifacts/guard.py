@@ -65,7 +65,7 @@ def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
     directory = Path(artifact.directory)
     key = vouch(artifact, trust)
     if key is None and is_program(artifact.format):
-        return "Loaded without a trusted signature, because you named it.", False
+        return "Loaded by its name or its digest, not by a signature.", False
     signer = key or signer_of(directory)
     if signer is None:
         return "Not signed: nothing says who wrote it.", False

@@ -12,7 +12,7 @@ class VerifyRequest(Record):
     directory: str
     """The bundle."""
     expected_digest: str | None = None
-    """Digest it must have, where the caller knows it."""
+    """Digest it must have, where the caller knows it; one that has it needs no signature."""
     trust: Trust | None = None
     """Whose signature counts where the artifact is a program; whom this home trusts if left out."""
 

@@ -93,6 +93,9 @@ def test_a_form_that_cannot_run_here_is_neither_agreement_nor_difference(tmp_pat
     }
     (tmp_path / "x").mkdir()
     hollow = tiny.reseal(root.model_copy(update=changes), tmp_path)
-    answer = diff(root.directory, hollow.directory)
+    refused = diff(root.directory, hollow.directory)
+    assert refused.exit_code == 1
+    assert f"--trust-unsigned {Path(hollow.directory).name}" in refused.output
+    answer = diff(root.directory, hollow.directory, "--trust-unsigned", hollow.digest)
     assert answer.exit_code == 2, answer.output
     assert "torch and compiled cannot be compared" in " ".join(answer.stdout.split())
