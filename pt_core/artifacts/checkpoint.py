@@ -35,6 +35,10 @@ class EpochMetrics(Record):
     """Steps that the gradient scaler skipped because of an overflow."""
     samples_per_s: float
     """Training samples per second."""
+    num_bad_steps: int = 0
+    """Steps that were skipped because the loss or the gradient was NaN or infinite."""
+    loss_scale: float | None = None
+    """What the gradient scaler multiplied the loss by after the epoch's last step; undefined without one."""
 
 
 class LoadReport(Record):
@@ -122,6 +126,10 @@ class CheckpointInfo(Record):
     undefined where torch cannot count them."""
     warm_start: StartedFrom | None = None
     """The checkpoint whose weights training started with; null where they were drawn."""
+    micro_batch: int | None = None
+    """Samples of each forward pass, where the batch was halved because memory ran out."""
+    remarks: tuple[str, ...] = ()
+    """What happened on the way, one sentence each: where it went on after an interruption, what was set aside."""
 
 
 class Checkpoint(CheckpointInfo, Bundle):

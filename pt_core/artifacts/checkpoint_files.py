@@ -65,6 +65,7 @@ def save_checkpoint(
     network: nn.Module,
     training_state: dict[str, object],
     golden_inputs: Tensor,
+    name: str = "checkpoint",
 ) -> Checkpoint:
     """Write a checkpoint into ``store``; under its final name it is complete or not there at all.
 
@@ -74,6 +75,7 @@ def save_checkpoint(
         network: its state dict and its golden logits are written; its mode is kept.
         training_state: whatever ``torch.load(weights_only=True)`` reads back: tensors, numbers, strings, containers.
         golden_inputs: (N, *input_shape) float32, replayed whenever the checkpoint is verified.
+        name: what the directory's name begins with.
 
     Raises:
         ConfigError: the state dict holds something else than dense tensors.
@@ -89,7 +91,7 @@ def save_checkpoint(
             torch.save(training_state, folder / TRAINING_STATE)
             _read_training_state(folder / TRAINING_STATE)
             write_golden(folder, golden_inputs.detach().cpu().float().numpy(), logits)
-            bundle = seal(folder, name="checkpoint", kind="checkpoint", info=info)
+            bundle = seal(folder, name=name, kind="checkpoint", info=info)
     # torch reports a full disk as a RuntimeError.
     except (OSError, RuntimeError) as error:
         raise StepFailed(

@@ -99,6 +99,7 @@ class Int8Qat(Record):
             schedule="cosine",
             # Smoothed targets flatten what lies between two classes, which is where INT8 decides.
             label_smoothing=0.0,
+            max_bad_steps=0,
             device="cpu",
             channels_last=False,
         )

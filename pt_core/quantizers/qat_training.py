@@ -16,7 +16,8 @@ from pt_core.quantizers.pt2e import quiet_torchao
 from pt_core.training.batches import count_batches, make_fetch, ordered_rows, shuffled_rows
 from pt_core.training.config import TrainConfig
 from pt_core.training.epoch import EpochResult, train_epoch, validate
-from pt_core.training.optim import make_optimizer, make_schedule
+from pt_core.training.optim import make_optimizer
+from pt_core.training.schedule import make_schedule
 from pt_core.training.seed import seed_everything
 from pt_core.training.session import Session
 

@@ -36,9 +36,12 @@ def make_fetch(samples: Samples, *, device: str, channels_last: bool) -> Fetch:
 
 def shuffled_rows(num_samples: int, *, batch_size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
     """Yield every row once, in a random order, in batches of at least two where there are two."""
-    order = torch.randperm(num_samples, generator=generator)
-    for start, end in _bounds(num_samples, batch_size):
-        yield order[start:end]
+    yield from in_batches(torch.randperm(num_samples, generator=generator), batch_size)
+
+
+def in_batches(order: torch.Tensor, batch_size: int) -> list[torch.Tensor]:
+    """Cut an order of rows, (N,) int64, into batches of at least two where there are two."""
+    return [order[start:end] for start, end in _bounds(len(order), batch_size)]
 
 
 def ordered_rows(num_samples: int, *, batch_size: int) -> Iterator[torch.Tensor]:

@@ -3,132 +3,114 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the customary name
-from torch import nn
 
-from pt_core.errors import StepFailed
+from pt_core.errors import TrainingDiverged
 from pt_core.modeling.freeze import training_mode
+from pt_core.training.averaging import averaged
 from pt_core.training.batches import Fetch
 from pt_core.training.session import Session
+from pt_core.training.step import Step, evaluate_batch, make_step
+from pt_core.training.sums import EpochResult, Sums
 
-CHECK_EVERY = 256
-"""Steps between two looks at the losses; each look waits for the device."""
-
-
-class EpochResult(NamedTuple):
-    """What a pass over a split gave."""
-
-    loss: float
-    """Mean over the samples."""
-    accuracy: float
-    """Share of samples right, 0 to 1."""
-    gradient_norm: float | None
-    """Greatest norm before clipping over the steps that did not overflow."""
-    num_skipped_steps: int
-    """Steps that the scaler skipped."""
+__all__ = ["EpochResult", "train_epoch", "validate"]
 
 
-def train_epoch(session: Session, *, fetch: Fetch, rows: Iterable[torch.Tensor], epoch: int) -> EpochResult:
-    """Make one optimizer step per batch.
+def train_epoch(
+    session: Session,
+    *,
+    fetch: Fetch,
+    rows: Iterable[torch.Tensor],
+    epoch: int,
+    sums: Sums | None = None,
+    num_bad_before: int = 0,
+    after_step: Callable[[], None] | None = None,
+) -> EpochResult:
+    """Make one optimizer step for each item of ``rows``.
 
-    Nothing is read back from the device between steps, so that it never waits for Python; losses are
-    looked at every 256 steps and at the end.
+    Args:
+        session: changed in place.
+        fetch: reads rows of the training split.
+        rows: the rows of each step that is still to be made in this epoch.
+        epoch: its number, for messages.
+        sums: of the steps that this epoch made already; kept up to date after every step.
+        num_bad_before: bad steps of the epochs before, which count towards ``max_bad_steps``.
+        after_step: called after every step.
 
     Raises:
-        StepFailed: a loss was NaN or infinite.
+        TrainingDiverged: more losses or gradients were NaN or infinite than ``max_bad_steps`` allows, or all were.
     """
     training_mode(session.network)
-    losses, norms, corrects, sizes = [], [], [], []
-    num_skipped = 0
-    for step, batch_rows in enumerate(rows, start=1):
-        x, y = fetch(batch_rows)
-        loss, correct = _forward(session, x, y)
-        norm, has_stepped = _backward(session, loss)
-        num_skipped += not has_stepped
-        losses.append(loss.detach())
-        norms.append(norm)
-        corrects.append(correct)
-        sizes.append(len(y))
-        if step % CHECK_EVERY == 0:
-            _refuse_non_finite(losses, epoch=epoch, session=session)
-    _refuse_non_finite(losses, epoch=epoch, session=session)
-    return EpochResult(
-        loss=_mean(losses, sizes),
-        accuracy=int(torch.stack(corrects).sum()) / sum(sizes),
-        gradient_norm=_greatest_finite(norms),
-        num_skipped_steps=num_skipped,
-    )
+    sums = sums or Sums()
+    for step_rows in rows:
+        step = make_step(session, fetch=fetch, rows=step_rows)
+        sums.count(step.outcome)
+        if step.outcome == "bad":
+            _refuse_too_many(session, step, sums, epoch=epoch, num_bad_before=num_bad_before)
+        else:
+            sums.add(step.loss, step.correct, size=len(step_rows), norm=step.norm)
+        if sums.is_due:
+            refuse_non_finite(session, sums, epoch=epoch)
+            sums.fold()
+        if after_step:
+            after_step()
+    refuse_non_finite(session, sums, epoch=epoch)
+    sums.fold()
+    if not sums.num_samples:
+        raise TrainingDiverged(
+            f"train: in all {sums.num_steps} steps of epoch {epoch} the loss or the gradient was NaN or infinite; "
+            f"{_advice(session.precision)}"
+        )
+    return sums.result()
 
 
 def validate(session: Session, *, fetch: Fetch, rows: Iterable[torch.Tensor], epoch: int) -> EpochResult:
     """Return loss and accuracy of a split in evaluation mode, in the precision of training.
 
     Raises:
-        StepFailed: the loss is NaN or infinite.
+        TrainingDiverged: the loss is NaN or infinite.
     """
     session.network.eval()
-    losses, corrects, sizes = [], [], []
-    with torch.inference_mode():
+    sums = Sums()
+    with torch.inference_mode(), averaged(session.network, session.average):
         for batch_rows in rows:
-            x, y = fetch(batch_rows)
-            loss, correct = _forward(session, x, y)
-            losses.append(loss)
-            corrects.append(correct)
-            sizes.append(len(y))
-    loss_mean = _mean(losses, sizes)
-    if not math.isfinite(loss_mean):
-        raise StepFailed(
-            f"train: the validation loss is {loss_mean} after epoch {epoch}; {_advice(session.precision)}"
+            loss, correct = evaluate_batch(session, fetch=fetch, rows=batch_rows)
+            sums.add(loss, correct, size=len(batch_rows))
+        sums.fold()
+    result = sums.result()
+    if not math.isfinite(result.loss):
+        raise TrainingDiverged(
+            f"train: the validation loss is {result.loss} after epoch {epoch}; {_advice(session.precision)}"
         )
-    accuracy = int(torch.stack(corrects).sum()) / sum(sizes)
-    return EpochResult(loss=loss_mean, accuracy=accuracy, gradient_norm=None, num_skipped_steps=0)
+    return result
 
 
-def _forward(session: Session, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    with session.autocast():
-        logits = session.network(x)
-    # The loss is always fp32: exponentials of half-precision logits overflow or vanish.
-    loss = F.cross_entropy(logits.float(), y, label_smoothing=session.config.label_smoothing)
-    return loss, (logits.detach().argmax(dim=1) == y).sum()
+def refuse_non_finite(session: Session, sums: Sums, *, epoch: int) -> None:
+    """Look at the losses since the last look; waits for the device.
 
-
-def _backward(session: Session, loss: torch.Tensor) -> tuple[torch.Tensor, bool]:
-    """Make one step; return the gradient norm before clipping and whether the scaler let the step happen."""
-    session.optimizer.zero_grad(set_to_none=True)
-    session.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    session.scaler.unscale_(session.optimizer)
-    parameters = [p for p in session.network.parameters() if p.grad is not None]
-    limit = session.config.max_gradient_norm
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if limit is not None:
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    has_stepped = _step(session)
-    session.scaler.update()
-    if has_stepped:
-        session.schedule.step()
-    return norm, has_stepped
-
-
-def _step(session: Session) -> bool:
-    steps: list[bool] = []
-    handle = session.optimizer.register_step_post_hook(lambda *_: steps.append(True))
-    session.scaler.step(session.optimizer)
-    handle.remove()
-    return bool(steps)
-
-
-def _refuse_non_finite(losses: list[torch.Tensor], *, epoch: int, session: Session) -> None:
-    bad = (~torch.isfinite(torch.stack(losses))).nonzero()
-    if len(bad):
-        step = int(bad[0])
-        raise StepFailed(
-            f"train: the loss is {float(losses[step])} at epoch {epoch}, step {step + 1}; "
-            f"{_advice(session.precision)}"
+    Raises:
+        TrainingDiverged: one was NaN or infinite.
+    """
+    bad = sums.first_bad()
+    if bad is not None:
+        step, loss = bad
+        raise TrainingDiverged(
+            f"train: the loss is {loss} at epoch {epoch}, step {step}; {_advice(session.precision)}"
         )
+
+
+def _refuse_too_many(session: Session, step: Step, sums: Sums, *, epoch: int, num_bad_before: int) -> None:
+    allowed = session.config.max_bad_steps
+    if num_bad_before + sums.num_bad <= allowed:
+        return
+    loss = float(step.loss)
+    what = f"gradient's norm is {float(step.norm)}" if math.isfinite(loss) else f"loss is {loss}"
+    skipped = f", after {allowed} such steps were skipped" if allowed else ""
+    raise TrainingDiverged(
+        f"train: the {what} at epoch {epoch}, step {sums.num_steps}{skipped}; {_advice(session.precision)}"
+    )
 
 
 def _advice(precision: str) -> str:
@@ -138,14 +120,3 @@ def _advice(precision: str) -> str:
 
 def _safer(precision: str) -> str:
     return "fp32" if precision == "bf16-mixed" else "bf16-mixed or fp32"
-
-
-def _mean(losses: list[torch.Tensor], sizes: list[int]) -> float:
-    weights = torch.tensor(sizes, dtype=torch.float64)
-    return float((torch.stack(losses).cpu().double() * weights).sum() / weights.sum())
-
-
-def _greatest_finite(norms: list[torch.Tensor]) -> float | None:
-    values = torch.stack(norms)
-    finite = values[torch.isfinite(values)]
-    return float(finite.max()) if len(finite) else None

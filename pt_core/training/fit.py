@@ -1,10 +1,11 @@
-"""Train one network on one dataset: the loop over epochs, from a request to a checkpoint."""
+"""Train one network on one dataset: from a request, or from where an interrupted training of it stood, to a checkpoint."""
 
 from __future__ import annotations
 
-import time
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,36 +13,49 @@ from torch import nn
 from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetrics
 from pt_core.artifacts.checkpoint_files import save_checkpoint
 from pt_core.bundle import check_digest
-from pt_core.data.dataset import Samples, load_split
-from pt_core.devices import resolve_device, resolve_precision
+from pt_core.child import is_out_of_memory
+from pt_core.data.dataset import load_split
+from pt_core.devices import PrecisionDecision, resolve_device, resolve_precision
 from pt_core.environment import describe_environment
-from pt_core.errors import StepFailed
-from pt_core.isolation import report_progress
+from pt_core.errors import IntegrityError, OutOfMemory, TrainingDiverged
 from pt_core.modeling.cost import network_cost
 from pt_core.modeling.memory import saving_memory
 from pt_core.modeling.network import build_network, complete_spec
-from pt_core.training.batches import Fetch, count_batches, make_fetch, ordered_rows, shuffled_rows
-from pt_core.training.config import TrainConfig
-from pt_core.training.epoch import train_epoch, validate
-from pt_core.training.optim import last_learning_rate
+from pt_core.modeling.spec import ModelSpec
+from pt_core.training.averaging import averaged
+from pt_core.training.batches import make_fetch
+from pt_core.training.classes import class_weights
+from pt_core.training.epoch import refuse_non_finite
+from pt_core.training.live import Live
+from pt_core.training.loop import Data, Standing, run_epochs, standing_state, steps_per_epoch, take_up
 from pt_core.training.requests import TrainRequest
-from pt_core.training.session import Session, Snapshot, start_session, take_snapshot
+from pt_core.training.resume import IDENTITY, Trail, code_identity, open_trail
+from pt_core.training.session import Session, copy_to_cpu, preserved_randomness, start_session
 
 NUM_GOLDEN = 16
 """Validation samples whose logits every bundle carries, for a replay on any machine."""
 
 
-class Data(NamedTuple):
-    """The two splits that training sees."""
+class Job(NamedTuple):
+    """A training that has been set up."""
 
-    train: Samples
-    """What is learnt from."""
-    validation: Samples
-    """What is watched."""
-    fetch_train: Fetch
-    """Reads rows of the first onto the device."""
-    fetch_validation: Fetch
-    """Reads rows of the second."""
+    request: TrainRequest
+    """What is asked."""
+    spec: ModelSpec
+    """The network's structure."""
+    precision: PrecisionDecision
+    """The precision, and why."""
+    session: Session
+    """What the steps change."""
+    data: Data
+    """What is learnt from and watched."""
+    trail: Trail
+    """The durable checkpoints."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+        return steps_per_epoch(len(self.data.train.y), self.request.config)
 
 
 def train(request: TrainRequest) -> Checkpoint:
@@ -50,17 +64,33 @@ def train(request: TrainRequest) -> Checkpoint:
     The best epoch has the lowest validation loss. Without ``early_stopping_patience`` the last epoch is
     kept, whatever its validation loss: the schedule ends there, and no choice is made on validation data.
 
+    A training of the same request that was interrupted goes on from its last durable checkpoint. On the CPU,
+    with as many threads, it ends with the bits of one that was not interrupted.
+
     Raises:
         IntegrityError: the dataset's bytes are damaged.
-        ConfigError: the network cannot be built for this data, or the device is not here.
-        StepFailed: the loss became NaN or infinite, or the scaler skipped every step.
+        ConfigError: the network cannot be built for this data, the device is not here, or torch refuses an option.
+        TrainingDiverged: more losses were NaN or infinite than ``max_bad_steps``; the message names the last
+            finite checkpoint.
+        OutOfMemory: torch asked for more memory than there is.
+        StepFailed: the scaler skipped every step, or the disk refused a checkpoint.
     """
     check_digest(request.dataset)
+    job = _set_up(request)
+    try:
+        with saving_memory(job.session.network, request.model.gradient_checkpointing), _named(job):
+            return _train(job)
+    finally:
+        job.trail.release()
+
+
+def _set_up(request: TrainRequest) -> Job:
     config = request.config
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)
     spec = complete_spec(request.model, request.dataset, channels_last=config.channels_last)
     data = _open_data(request, device)
+    y = torch.from_numpy(data.train.y.copy())
     session = start_session(
         spec,
         config,
@@ -68,45 +98,45 @@ def train(request: TrainRequest) -> Checkpoint:
         seed=request.seed,
         device=device,
         precision=decision.precision,
-        total_steps=config.epochs * count_batches(len(data.train.y), config.batch_size),
+        total_steps=config.epochs * steps_per_epoch(len(y), config),
         source=request.warm_start,
+        micro_batch=-(-config.batch_size // 2) if request.halve_batch else config.batch_size,
+        class_weights=class_weights(config.class_weights, y, num_classes=spec.num_classes),
     )
-    with saving_memory(session.network, request.model.gradient_checkpointing):
-        history, kept = _run_epochs(session, data)
-    # A fresh network: on the CPU, contiguous, and with nothing that is not in the saved weights.
-    network = build_network(spec)
-    network.load_state_dict(kept.weights)
-    info = CheckpointInfo(
-        spec=spec,
-        labels=request.dataset.labels,
-        dataset_digest=request.dataset.digest,
-        data_fingerprint=request.dataset.fingerprint,
-        splits=request.dataset.splits,
-        config=config.model_dump(mode="json"),
-        seed=request.seed,
-        precision=decision.precision,
-        precision_reason=decision.reason,
-        device=device,
+    return Job(request, spec, decision, session, data, open_trail(request, writes=session.peers.writes))
+
+
+def _train(job: Job) -> Checkpoint:
+    session, trail, config = job.session, job.trail, job.request.config
+    standing = _go_on(job)
+    live = Live(epochs=config.epochs, steps_per_epoch=job.steps_per_epoch, step_size=config.step_size)
+
+    def after_step() -> None:
+        if trail.is_due(_num_steps(job, standing)):
+            refuse_non_finite(session, standing.sums, epoch=standing.epoch)
+            _write_durably(job, standing)
+
+    try:
+        kept = run_epochs(
+            session,
+            job.data,
+            standing,
+            live=live if session.peers.writes else None,
+            after_step=after_step,
+        )
+    except TrainingDiverged as error:
+        raise error.with_message(f"{error.message}; {_last_finite(job, standing)}") from error
+    checkpoint = _write(
+        job,
+        Path(job.request.store),
+        "checkpoint",
         epoch=kept.epoch,
-        history=tuple(history),
-        num_parameters=_num_parameters(session.network, trained=True),
-        environment=describe_environment(),
-        num_frozen_parameters=_num_parameters(session.network, trained=False),
-        frozen=session.frozen,
-        flops_per_sample=network_cost(network.eval(), input_shape=spec.input_shape).flops,
-        warm_start=session.warm_start,
+        history=standing.history,
+        weights=kept.weights,
+        state=kept.training_state,
     )
-    return save_checkpoint(
-        Path(request.store),
-        info=info,
-        network=network,
-        training_state=kept.training_state,
-        golden_inputs=torch.tensor(data.validation.x[:NUM_GOLDEN]),
-    )
-
-
-def _num_parameters(network: nn.Module, *, trained: bool) -> int:
-    return sum(p.numel() for p in network.parameters() if p.requires_grad == trained)
+    trail.clear()
+    return checkpoint
 
 
 def _open_data(request: TrainRequest, device: str) -> Data:
@@ -118,69 +148,110 @@ def _open_data(request: TrainRequest, device: str) -> Data:
     return Data(train_split, validation, fetch_train, fetch_validation)
 
 
-def _run_epochs(session: Session, data: Data) -> tuple[list[EpochMetrics], Snapshot]:
-    config = session.config
-    history: list[EpochMetrics] = []
-    kept: Snapshot | None = None
-    for epoch in range(1, config.epochs + 1):
-        metrics = _one_epoch(session, data, epoch=epoch)
-        history.append(metrics)
-        report_progress(
-            epoch,
-            config.epochs,
-            f"loss {metrics.train_loss:.3f}, validation accuracy {metrics.validation_accuracy:.3f}",
+def _go_on(job: Job) -> Standing:
+    """Return where the training stands: at its start, or where the newest durable checkpoint was taken."""
+    found = job.trail.newest()
+    if found is None:
+        return Standing()
+    standing = take_up(job.session, found.state, found.weights)
+    job.trail.went_on(_num_steps(job, standing))
+    where = f"after step {standing.sums.num_steps} of {job.steps_per_epoch} in epoch {standing.epoch}"
+    job.trail.remarks.append(f"went on {where}, where an interrupted training stood")
+    return standing
+
+
+def _num_steps(job: Job, standing: Standing) -> int:
+    return (standing.epoch - 1) * job.steps_per_epoch + standing.sums.num_steps
+
+
+def _write_durably(job: Job, standing: Standing) -> None:
+    """Write a checkpoint to go on from; one that is not finite is worth nothing, and the next look will say so."""
+
+    def save(folder: Path, name: str) -> Checkpoint:
+        with averaged(job.session.network, job.session.average):
+            weights = copy_to_cpu(job.session.network.state_dict())
+        state = {**standing_state(job.session, standing), IDENTITY: code_identity()}
+        return _write(
+            job, folder, name, epoch=standing.epoch, history=standing.history, weights=weights, state=state
         )
-        if _is_kept(history, config):
-            kept = take_snapshot(session, epoch=epoch)
-        if _is_over(history, config):
-            break
-    _refuse_no_step(history, data, config)
-    assert kept is not None
-    return history, kept
+
+    num_steps = _num_steps(job, standing)
+    with preserved_randomness(job.session):
+        try:
+            job.trail.write(save, num_steps=num_steps)
+        except IntegrityError:
+            job.trail.went_on(num_steps)
 
 
-def _one_epoch(session: Session, data: Data, *, epoch: int) -> EpochMetrics:
-    batch_size = session.config.batch_size
-    num_train = len(data.train.y)
-    started = time.perf_counter()
-    rows = shuffled_rows(num_train, batch_size=batch_size, generator=session.shuffle)
-    trained = train_epoch(session, fetch=data.fetch_train, rows=rows, epoch=epoch)
-    seconds = time.perf_counter() - started
-    held_out = ordered_rows(len(data.validation.y), batch_size=batch_size)
-    validated = validate(session, fetch=data.fetch_validation, rows=held_out, epoch=epoch)
-    return EpochMetrics(
+def _last_finite(job: Job, standing: Standing) -> str:
+    """Keep what was reached, if it is finite, and return a clause that says where."""
+    # Without skipping, the last steps were made with what was not finite.
+    if job.request.config.max_bad_steps:
+        _write_durably(job, standing)
+    path = job.trail.newest_finite()
+    return f"the last finite checkpoint is {path}" if path else "no finite checkpoint had been written"
+
+
+def _write(
+    job: Job,
+    folder: Path,
+    name: str,
+    *,
+    epoch: int,
+    history: Sequence[EpochMetrics],
+    weights: dict[str, torch.Tensor],
+    state: dict[str, Any],
+) -> Checkpoint:
+    # A fresh network: on the CPU, contiguous, and with nothing that is not in the saved weights.
+    network = build_network(job.spec).eval()
+    network.load_state_dict(weights)
+    golden = torch.tensor(job.data.validation.x[:NUM_GOLDEN])
+    with torch.inference_mode():
+        if not bool(torch.isfinite(network(golden)).all()):
+            raise IntegrityError(f"{folder}: epoch {epoch}: the outputs are not finite")
+    request, session = job.request, job.session
+    info = CheckpointInfo(
+        spec=job.spec,
+        labels=request.dataset.labels,
+        dataset_digest=request.dataset.digest,
+        data_fingerprint=request.dataset.fingerprint,
+        splits=request.dataset.splits,
+        config=request.config.model_dump(mode="json"),
+        seed=request.seed,
+        precision=job.precision.precision,
+        precision_reason=job.precision.reason,
+        device=session.device,
         epoch=epoch,
-        train_loss=trained.loss,
-        train_accuracy=trained.accuracy,
-        validation_loss=validated.loss,
-        validation_accuracy=validated.accuracy,
-        learning_rate=last_learning_rate(session.schedule),
-        gradient_norm=trained.gradient_norm,
-        num_skipped_steps=trained.num_skipped_steps,
-        samples_per_s=num_train / seconds,
+        history=tuple(history),
+        num_parameters=_num_parameters(session.network, trained=True),
+        environment=describe_environment(),
+        num_frozen_parameters=_num_parameters(session.network, trained=False),
+        frozen=session.frozen,
+        flops_per_sample=network_cost(network, input_shape=job.spec.input_shape).flops,
+        warm_start=session.warm_start,
+        micro_batch=session.micro_batch if request.halve_batch else None,
+        remarks=tuple(job.trail.remarks),
+    )
+    return save_checkpoint(
+        folder, info=info, network=network, training_state=state, golden_inputs=golden, name=name
     )
 
 
-def _best_epoch(history: list[EpochMetrics]) -> int:
-    return min(history, key=lambda metrics: metrics.validation_loss).epoch
+def _num_parameters(network: nn.Module, *, trained: bool) -> int:
+    return sum(p.numel() for p in network.parameters() if p.requires_grad == trained)
 
 
-def _is_kept(history: list[EpochMetrics], config: TrainConfig) -> bool:
-    epoch = history[-1].epoch
-    if config.early_stopping_patience is None:
-        return epoch == config.epochs
-    return epoch == _best_epoch(history)
-
-
-def _is_over(history: list[EpochMetrics], config: TrainConfig) -> bool:
-    patience = config.early_stopping_patience
-    return patience is not None and history[-1].epoch - _best_epoch(history) >= patience
-
-
-def _refuse_no_step(history: list[EpochMetrics], data: Data, config: TrainConfig) -> None:
-    num_steps = len(history) * count_batches(len(data.train.y), config.batch_size)
-    if sum(metrics.num_skipped_steps for metrics in history) == num_steps:
-        raise StepFailed(
-            f"train: the gradients overflowed in all {num_steps} steps, so no weight changed; "
-            "set train.precision to bf16-mixed or fp32, or train for more steps"
-        )
+@contextlib.contextmanager
+def _named(job: Job) -> Iterator[None]:
+    """Give want of memory its own type, whichever library says it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        batch = job.session.micro_batch
+        raise OutOfMemory(
+            f"train: out of memory with {batch} samples a forward pass on {job.session.device}: {error}"[
+                :1000
+            ]
+        ) from error

@@ -30,6 +30,8 @@ class TrainRequest(Record):
     """Folder that the checkpoint is written into."""
     warm_start: Bundle | None = None
     """The checkpoint to start from, as it was found: its digest makes another one a different request."""
+    halve_batch: bool = False
+    """Whether each forward pass takes half of ``config.batch_size``, because memory ran out with all of it."""
 
     @model_validator(mode="after")
     def _starts_from_what_is_configured(self) -> Self:

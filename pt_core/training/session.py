@@ -1,15 +1,16 @@
-"""Session: what one training run changes step by step, and a copy of it that can be saved."""
+"""Session: what one training run changes step by step, a copy of it that can be saved, and how to go on from one."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from pt_core.artifacts.checkpoint import StartedFrom
 from pt_core.artifacts.warm_start import warm_start
@@ -18,12 +19,33 @@ from pt_core.modeling.freeze import freeze
 from pt_core.modeling.initialize import initialize
 from pt_core.modeling.network import build_network
 from pt_core.modeling.spec import ModelConfig, ModelSpec
+from pt_core.training.averaging import Average, averaged, start_average
 from pt_core.training.config import TrainConfig
-from pt_core.training.optim import make_optimizer, make_schedule
+from pt_core.training.optim import make_optimizer
+from pt_core.training.schedule import Schedule, make_schedule
 from pt_core.training.seed import seed_everything
 
 AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
 """Autocast type of each mixed precision."""
+
+
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+class Peers(NamedTuple):
+    """What a step does with the other processes that train the same network; by default there are none."""
+
+    num: int = 1
+    """How many processes there are; each averages its gradients with theirs."""
+    take: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
+    """From the rows of a whole step or batch to those that this process computes."""
+    add_up: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
+    """From a number of this process to the sum over all."""
+    holding: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    """Around a backward pass whose gradients are not yet averaged, because another follows in the same step."""
+    writes: bool = True
+    """Whether this process writes checkpoints and tells the progress."""
 
 
 class Session(NamedTuple):
@@ -33,7 +55,7 @@ class Session(NamedTuple):
     """The network, on the device."""
     optimizer: Optimizer
     """Its optimizer."""
-    schedule: LambdaLR
+    schedule: Schedule
     """Its learning rate."""
     scaler: torch.amp.GradScaler
     """Scales the loss in fp16-mixed; does nothing otherwise."""
@@ -49,6 +71,16 @@ class Session(NamedTuple):
     """The checkpoint whose weights it starts with."""
     frozen: tuple[str, ...] = ()
     """Names of the parameters that are not trained because the configuration says so."""
+    micro_batch: int | None = None
+    """Samples per forward pass; ``None`` takes all of a step at once."""
+    average: Average | None = None
+    """Moving average of the weights, where it is on."""
+    class_weights: torch.Tensor | None = None
+    """(num_classes,) float32 on the device, or ``None`` where all classes weigh the same."""
+    held_buffers: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    """The network's buffers and room for a copy of each, to undo what a skipped step did to them."""
+    peers: Peers = Peers()
+    """The other processes that train the same network."""
 
     def autocast(self) -> torch.amp.autocast:
         """Return the context that a forward pass runs in."""
@@ -66,11 +98,14 @@ def start_session(
     precision: str,
     total_steps: int,
     source: Bundle | None = None,
+    micro_batch: int | None = None,
+    class_weights: torch.Tensor | None = None,
 ) -> Session:
     """Return a run that has not yet made a step; equal seeds give equal weights and orders.
 
     Raises:
-        ConfigError: the weights of ``source`` do not fit as far as asked, or a pattern freezes nothing or everything.
+        ConfigError: the weights of ``source`` do not fit as far as asked, a pattern freezes nothing or everything,
+            or torch refuses an option of the optimizer.
     """
     seed_everything(seed)
     network = build_network(spec)
@@ -92,7 +127,17 @@ def start_session(
         precision=precision,
         warm_start=started,
         frozen=frozen,
+        micro_batch=micro_batch,
+        average=start_average(network) if config.ema_decay is not None else None,
+        class_weights=None if class_weights is None else class_weights.to(device),
+        held_buffers=_buffers(network),
     )
+
+
+def _buffers(network: nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    # In order of type: torch copies a list of one type at once.
+    live = sorted(network.buffers(), key=lambda buffer: str(buffer.dtype))
+    return live, [buffer.clone() for buffer in live]
 
 
 class Snapshot(NamedTuple):
@@ -101,40 +146,85 @@ class Snapshot(NamedTuple):
     epoch: int
     """The epoch, from 1."""
     weights: dict[str, torch.Tensor]
-    """State of the network."""
+    """State of the network: the average of the weights, where that is on."""
     training_state: dict[str, object]
     """Everything else that a continued run needs: plain values and tensors."""
 
 
 def take_snapshot(session: Session, *, epoch: int) -> Snapshot:
     """Copy a run, so that later steps do not change the copy."""
+    with averaged(session.network, session.average):
+        weights: dict[str, torch.Tensor] = copy_to_cpu(session.network.state_dict())
+    return Snapshot(epoch=epoch, weights=weights, training_state=training_state(session, epoch=epoch))
+
+
+def training_state(session: Session, *, epoch: int) -> dict[str, object]:
+    """Return a copy of everything but the weights that are kept: plain values, and tensors on the CPU."""
     state = {
         "epoch": epoch,
         "optimizer": session.optimizer.state_dict(),
-        "schedule": {"last_epoch": session.schedule.last_epoch, "step_count": session.schedule._step_count},
+        "schedule": session.schedule.state_dict(),
         "scaler": session.scaler.state_dict(),
         "rng": _rng_states(session),
+        # With an average it is the average that the weights file holds.
+        "network": session.network.state_dict() if session.average is not None else None,
     }
-    weights: dict[str, torch.Tensor] = _copy(session.network.state_dict())
-    return Snapshot(epoch=epoch, weights=weights, training_state=_copy(state))
+    copied: dict[str, object] = copy_to_cpu(state)
+    return copied
+
+
+def restore(session: Session, state: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Put a run back to where :func:`training_state` was taken, given the weights that were kept with it."""
+    session.network.load_state_dict(weights if state["network"] is None else state["network"])
+    if session.average is not None:
+        for name, value in session.average.items():
+            value.copy_(weights[name])
+    session.optimizer.load_state_dict(state["optimizer"])
+    session.schedule.load_state_dict(state["schedule"])
+    session.scaler.load_state_dict(state["scaler"])
+    _set_rng_states(session, state["rng"])
+
+
+@contextlib.contextmanager
+def preserved_randomness(session: Session) -> Iterator[None]:
+    """Leave every source of randomness as it was: what the block draws is not missed afterwards."""
+    state = _rng_states(session)
+    try:
+        yield
+    finally:
+        _set_rng_states(session, state)
 
 
 def _rng_states(session: Session) -> dict[str, object]:
-    _, keys, position, _, _ = np.random.get_state(legacy=True)  # noqa: NPY002 - saved, not drawn from
+    _, keys, *numpy_rest = np.random.get_state(legacy=True)  # noqa: NPY002 - saved, not drawn from
+    version, words, gauss = random.getstate()
     return {
         "shuffle": session.shuffle.get_state(),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if session.device == "cuda" else None,
-        "python": list(random.getstate()[1]),
-        "numpy": {"keys": torch.from_numpy(np.asarray(keys).astype(np.int64)), "position": int(position)},
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys).astype(np.int64)), *map(float, numpy_rest)],
     }
 
 
-def _copy(value: Any) -> Any:
+def _set_rng_states(session: Session, state: dict[str, Any]) -> None:
+    session.shuffle.set_state(state["shuffle"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and session.device == "cuda":
+        torch.cuda.set_rng_state(state["cuda"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
+    keys, position, has_gauss, cached = state["numpy"]
+    words32 = keys.numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", words32, int(position), int(has_gauss), cached))  # noqa: NPY002 - put back
+
+
+def copy_to_cpu(value: Any) -> Any:
+    """Return nested containers with every tensor copied to the CPU, tuples as lists."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copy_to_cpu(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_copy(item) for item in value]
+        return [copy_to_cpu(item) for item in value]
     return value

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pt_core.data.dataset import load_split
-from pt_core.errors import StepFailed
+from pt_core.errors import TrainingDiverged
 from pt_core.modeling.network import complete_spec
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.batches import make_fetch, ordered_rows
@@ -49,7 +49,7 @@ def test_every_skipped_step_is_counted(start, run_epoch):
     # The scale halves at each overflow and does not grow in so few steps: it counts on its own.
     num_halvings = math.log2(start_scale / session.scaler.get_scale())
     assert 10 > result.num_skipped_steps == num_halvings > 0
-    assert session.schedule.last_epoch == 10 - num_halvings
+    assert session.schedule.num_steps == 10 - num_halvings
     assert math.isfinite(result.gradient_norm)
 
 
@@ -58,7 +58,7 @@ def test_a_skipped_step_changes_no_weight_and_not_the_schedule(start, run_epoch)
     session = session._replace(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**100))
     before = {name: value.clone() for name, value in session.network.state_dict().items()}
     result = run_epoch(session)
-    assert (result.num_skipped_steps, result.gradient_norm, session.schedule.last_epoch) == (10, None, 0)
+    assert (result.num_skipped_steps, result.gradient_norm, session.schedule.num_steps) == (10, None, 0)
     assert all(torch.equal(value, before[name]) for name, value in session.network.state_dict().items())
 
 
@@ -66,7 +66,7 @@ def test_a_skipped_step_changes_no_weight_and_not_the_schedule(start, run_epoch)
 def test_without_a_scaler_no_step_is_skipped(start, run_epoch, precision):
     session = start(precision)
     assert run_epoch(session).num_skipped_steps == 0
-    assert session.schedule.last_epoch == 10
+    assert session.schedule.num_steps == 10
 
 
 def test_clipping_bounds_the_length_of_a_step(start, run_epoch):
@@ -92,5 +92,8 @@ def test_validation_changes_nothing(start, digits):
 
 
 def test_a_learning_rate_that_explodes_is_refused(start, run_epoch):
-    with pytest.raises(StepFailed, match=r"epoch 1, step \d+; lower train\.learning_rate"):
-        run_epoch(start(learning_rate=1e30, max_gradient_norm=None))
+    with pytest.raises(
+        TrainingDiverged,
+        match=r"epoch 1, step \d+, after 5 such steps were skipped; lower train\.learning_rate",
+    ):
+        run_epoch(start(learning_rate=1e30, max_gradient_norm=None, max_bad_steps=5))

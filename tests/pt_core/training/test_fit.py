@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from pt_core.artifacts.checkpoint import TRAINING_STATE, WEIGHTS, Checkpoint
 from pt_core.data.dataset import load_split
-from pt_core.errors import ConfigError, IntegrityError, StepFailed
+from pt_core.errors import ConfigError, IntegrityError, StepFailed, TrainingDiverged
 from pt_core.isolation import run_isolated
 from pt_core.modeling.network import build_network
 from pt_core.modeling.spec import ModelConfig
@@ -73,8 +73,11 @@ def test_the_defaults_reach_98_percent_on_unseen_digits(default_run, digits):
 
 def test_progress_is_told_after_every_epoch(default_run):
     checkpoint, messages = default_run
-    assert [(m.done, m.total) for m in messages] == [(epoch, 20) for epoch in range(1, 21)]
+    # 1,080 samples are 17 steps of 64.
+    told = [(m.done, m.total, m.step) for m in messages if m.step is not None]
+    assert told == [(17 * epoch, 17 * 20, epoch) for epoch in range(1, 21)]
     last = checkpoint.history[-1]
+    assert messages[-1].figures["validation_loss"] == last.validation_loss
     assert messages[-1].message == (
         f"loss {last.train_loss:.3f}, validation accuracy {last.validation_accuracy:.3f}"
     )
@@ -156,7 +159,7 @@ def test_the_training_state_is_of_the_kept_epoch_and_loads_without_a_pickle(make
     steps_per_epoch = -(-noise.split("train").num_samples // 64)
     assert state["epoch"] == checkpoint.epoch < len(checkpoint.history)
     assert float(state["optimizer"]["state"][0]["step"]) == checkpoint.epoch * steps_per_epoch
-    assert state["schedule"]["last_epoch"] == checkpoint.epoch * steps_per_epoch
+    assert state["schedule"]["num_steps"] == checkpoint.epoch * steps_per_epoch
     assert {"shuffle", "torch", "python", "numpy"} <= set(state["rng"])
 
 
@@ -192,9 +195,9 @@ def test_an_exploding_loss_names_epoch_and_step_and_what_to_do(make_request, wri
                 # 1,080 samples are 17 steps of 64: call 20 is step 3 of epoch 2.
                 return self.layer(x.flatten(1)) * (float("inf") if self.calls == 20 else 1.0)
     """)
-    request = make_request(model=ModelConfig(target=f"{name}:Net"))
+    request = make_request(model=ModelConfig(target=f"{name}:Net"), max_bad_steps=0)
     with pytest.raises(
-        StepFailed, match=r"the loss is (nan|inf) at epoch 2, step 3; lower train\.learning_rate"
+        TrainingDiverged, match=r"the loss is (nan|inf) at epoch 2, step 3; lower train\.learning_rate"
     ):
         train(request)
     assert not Path(request.store).exists()

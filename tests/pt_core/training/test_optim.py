@@ -10,7 +10,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from pt_core.modeling.cnn import cnn
 from pt_core.training.config import TrainConfig
-from pt_core.training.optim import last_learning_rate, make_optimizer, make_schedule
+from pt_core.training.optim import make_optimizer
+from pt_core.training.schedule import make_schedule
 
 
 def rates(schedule, optimizer, num_steps):
@@ -71,4 +72,4 @@ def test_frozen_weights_are_left_out():
     optimizer = make_optimizer(network, TrainConfig())
     assert sum(p.numel() for group in optimizer.param_groups for p in group["params"]) == 6
     schedule = make_schedule(optimizer, TrainConfig(schedule="constant", learning_rate=3e-3), total_steps=1)
-    assert last_learning_rate(schedule) == 3e-3
+    assert schedule.learning_rate == 3e-3
