@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+import importlib.util
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from pt_core.errors import ConfigError
 from pt_core.record import Record
+
+if TYPE_CHECKING:
+    from pt_core.data.dataset import DatasetInfo
 
 AugmentationName = Literal[
     "horizontal-flip",
@@ -83,3 +89,39 @@ class Augmentation(Record):
     def amount(self) -> float:
         """The strength, or the transform's own default."""
         return self.strength if self.strength is not None else MEANINGS[self.name].default or 0.0
+
+
+def check_augmentation(transforms: Sequence[Augmentation], dataset: DatasetInfo) -> None:
+    """Refuse changes that mean nothing for these samples.
+
+    Raises:
+        ConfigError: names each, with what it needs.
+    """
+    problems = [f"{one.name}: {why}" for one in transforms if (why := _misfit(one, dataset))]
+    if problems:
+        raise ConfigError(
+            f"data.augmentation: {len(problems)} of {len(transforms)} do not fit samples of shape {dataset.input_shape}",
+            details=problems,
+        )
+
+
+def check_library(transforms: Sequence[Augmentation]) -> None:
+    """Refuse changes whose library is not installed.
+
+    Raises:
+        ConfigError: says what to install.
+    """
+    if transforms and importlib.util.find_spec("kornia") is None:
+        raise ConfigError(
+            "data.augmentation: needs kornia, which is not installed; pip install 'pt-pipeline[augmentation]'"
+        )
+
+
+def _misfit(one: Augmentation, dataset: DatasetInfo) -> str | None:
+    if len(dataset.input_shape) != 3:
+        return None if one.name in TABLE_NAMES else f"needs images; of a table only {', '.join(TABLE_NAMES)}"
+    if one.name in ("brightness", "contrast", "saturation") and dataset.input_range is None:
+        return "needs to know black and white; set data.input_range"
+    if one.name == "saturation" and dataset.input_shape[0] != 3:
+        return f"needs 3 channels, these images have {dataset.input_shape[0]}"
+    return None

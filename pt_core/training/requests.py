@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from pt_core.bundle import Bundle
+from pt_core.data.augmentation import Augmentation
 from pt_core.data.dataset import Dataset
 from pt_core.modeling.spec import ModelConfig
 from pt_core.record import Record
@@ -26,6 +27,8 @@ class TrainRequest(Record):
     """How to train."""
     seed: int
     """The seed of everything random."""
+    augmentation: tuple[Augmentation, ...] = ()
+    """Random changes of the training samples, in this order."""
     store: str
     """Folder that the checkpoint is written into."""
     warm_start: Bundle | None = None
