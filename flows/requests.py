@@ -49,6 +49,7 @@ def train_request(settings: PipelineConfig, dataset: Dataset, home: Home, *, bas
         code_sha256=code_digest(settings.model.target),
         config=settings.train,
         seed=settings.seed,
+        augmentation=settings.data.augmentation,
         store=home.store,
         warm_start=warm_start_source(settings, base_dir=base_dir),
     )

@@ -22,6 +22,7 @@ from pt_core.modeling.cost import network_cost
 from pt_core.modeling.memory import saving_memory
 from pt_core.modeling.network import build_network, complete_spec
 from pt_core.modeling.spec import ModelSpec
+from pt_core.training.augmented import augmented
 from pt_core.training.averaging import averaged
 from pt_core.training.batches import make_fetch
 from pt_core.training.classes import class_weights
@@ -145,7 +146,10 @@ def _open_data(request: TrainRequest, device: str) -> Data:
         make_fetch(split, device=device, channels_last=request.config.channels_last)
         for split in (train_split, validation)
     )
-    return Data(train_split, validation, fetch_train, fetch_validation)
+    changed = augmented(
+        fetch_train, request.augmentation, dataset=request.dataset, ids=train_split.ids, seed=request.seed
+    )
+    return Data(train_split, validation, changed, fetch_validation)
 
 
 def _go_on(job: Job) -> Standing:

@@ -12,6 +12,7 @@ import torch
 from pt_core.artifacts.checkpoint import EpochMetrics
 from pt_core.data.dataset import Samples
 from pt_core.errors import StepFailed
+from pt_core.training.augmented import EpochFetch
 from pt_core.training.batches import Fetch, count_batches, in_batches, ordered_rows
 from pt_core.training.classes import balanced_order
 from pt_core.training.config import TrainConfig
@@ -28,8 +29,8 @@ class Data(NamedTuple):
     """What is learnt from."""
     validation: Samples
     """What is watched."""
-    fetch_train: Fetch
-    """Reads rows of the first onto the device."""
+    fetch_train: EpochFetch
+    """Reads rows of the first onto the device, changed at random in each epoch where that is configured."""
     fetch_validation: Fetch
     """Reads rows of the second."""
 
@@ -138,7 +139,7 @@ def _one_epoch(
 
     trained = train_epoch(
         session,
-        fetch=data.fetch_train,
+        fetch=data.fetch_train(epoch),
         rows=_rows_left(session, data, standing),
         epoch=epoch,
         sums=sums,
