@@ -10,6 +10,7 @@ from flows.home import Home
 from flows.requests import prepare_request, train_request, verify_request
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.data.augmentation import check_augmentation
 from pt_core.data.dataset import Dataset
 from pt_core.evaluation.measures import check_measures
 from pt_core.evaluation.points import check_fits
@@ -44,6 +45,7 @@ def trained(checked: Checked, home: Home, given: Checkpoint | None = None) -> Tr
     dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
     check_fits(settings.evaluation, dataset)
     check_measures(settings.evaluation, dataset)
+    check_augmentation(settings.data.augmentation, dataset)
     if given and proof:
         check_fit(given, settings, dataset)
         return Trained(dataset, given, proof)
