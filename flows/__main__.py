@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -194,13 +194,42 @@ def compare(
     runs: Annotated[
         list[str] | None, typer.Argument(help="Names of runs; the latest if left out.", show_default=False)
     ] = None,
+    view: Annotated[
+        Literal["variants", "time", "champion"],
+        typer.Option(
+            "--view",
+            help="The variants of the runs; the runs of one pipeline over time; the champion that a run met "
+            "against its winner, or the winner of one run against that of another.",
+        ),
+    ] = "variants",
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Whose runs over time; the latest run's if left out.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many of its runs, the latest.")] = 20,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a self-contained page as well.")
+    ] = None,
     home: HomeFolder = None,
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every field as CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
-    """Compare the variants of one run, or of several runs over the same samples."""
+    """Compare the variants of runs, the runs of a pipeline over time, or the champion with its challenger."""
+    from flows.cli.compare import choose_form
     from flows.cli.compare import compare as command
 
-    guarded(lambda: command(runs or [], activate(home), as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(
+            runs or [],
+            activate(home),
+            view=view,
+            form=choose_form(as_json=as_json, as_csv=as_csv, as_markdown=as_markdown),
+            html=html,
+            pipeline=pipeline,
+            last=last,
+        ),
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pt_core.decision.compare import ComparisonRow, comparison_rows
+from pt_core.decision.drops import is_same_artifact, no_drop
 from pt_core.decision.history import samples_digest
 from pt_core.decision.numbers import drop
 from pt_core.decision.result import RunResult, VariantResult
@@ -140,7 +141,8 @@ def _paired(
         pairs = pair_clean(first, second)
     except (IntegrityError, NotComparable) as error:
         return None, [f"their answers cannot be read again: {error.message}"]
-    return paired_drop(pairs, metric=ACCURACY, against=f"{champion.winner} of {champion.run_name}"), []
+    found = paired_drop(pairs, metric=ACCURACY, against=f"{champion.winner} of {champion.run_name}")
+    return (no_drop(found) if is_same_artifact(second, first) else found), []
 
 
 def _lines(

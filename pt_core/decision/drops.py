@@ -27,7 +27,7 @@ def measure_drops(variant: MeasuredVariant, against: MeasuredVariant) -> tuple[P
     counted = {m: paired_drop(pairs, metric=m, against=against.name) for m, pairs in answers.pairs.items()}
     resampled = _resampled(answers, ours.accuracy, theirs.accuracy, counted[ACCURACY])
     found = (*counted.values(), *resampled)
-    return tuple(map(_none, found)) if _is_same(ours, theirs) else found
+    return tuple(map(no_drop, found)) if is_same_artifact(ours, theirs) else found
 
 
 def _resampled(
@@ -61,9 +61,11 @@ def _resampled(
     return tuple(found)
 
 
-def _is_same(ours: EvaluationReport, theirs: EvaluationReport) -> bool:
+def is_same_artifact(ours: EvaluationReport, theirs: EvaluationReport) -> bool:
+    """Return whether two evaluations are of one artifact, which differs from itself on no sample."""
     return ours.artifact_digest == theirs.artifact_digest
 
 
-def _none(found: PairedDrop) -> PairedDrop:
+def no_drop(found: PairedDrop) -> PairedDrop:
+    """Return the drop between an artifact and itself."""
     return found.model_copy(update={"method": "same artifact", "drop": 0.0, "low": 0.0, "high": 0.0})

@@ -80,6 +80,11 @@ def over_time(results: Sequence[RunResult]) -> tuple[RunRow, ...]:
     return tuple(rows)
 
 
+def counted(num_runs: int) -> str:
+    """Return how many runs, in words."""
+    return "1 run" if num_runs == 1 else f"{num_runs} runs"
+
+
 def samples_digest(result: RunResult) -> str:
     """Return what two runs have in common exactly if their test samples are the same: content, ids and their order."""
     return f"{result.dataset.fingerprint}/{result.dataset.split('test').ids_sha256}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pt_core.decision.challenge import Challenge
 from pt_core.decision.compare import ComparisonRow, compare_runs
-from pt_core.decision.history import RunRow
+from pt_core.decision.history import RunRow, counted
 from pt_core.decision.result import RunResult
 from pt_core.reporting.chart import Chart
 from pt_core.reporting.charts import history_charts, variants_chart
@@ -56,13 +56,13 @@ def variants_page(results: Sequence[RunResult]) -> str:
     )
 
 
-def history_page(rows: Sequence[RunRow], *, pipeline: str, num_left_out: int = 0) -> str:
+def history_page(rows: Sequence[RunRow], *, pipeline: str, is_cut: bool = False) -> str:
     """Return the page of a pipeline's runs over time.
 
     Args:
         rows: the runs, the oldest first.
         pipeline: whose they are.
-        num_left_out: older runs that are not shown.
+        is_cut: whether older ones are left out.
     """
     last, sets = rows[-1], len({row.samples for row in rows})
     told = (
@@ -71,11 +71,11 @@ def history_page(rows: Sequence[RunRow], *, pipeline: str, num_left_out: int = 0
         else "the last chose nothing"
     )
     kinds = "all on the same test samples" if sets == 1 else f"on {sets} different sets of test samples"
-    older = f"; {num_left_out} older are left out" if num_left_out else ""
+    older = "; older ones are left out" if is_cut else ""
     return _render(
-        title=f"{pipeline}: {len(rows)} runs over time",
+        title=f"{pipeline} over time",
         subtitle=f"{rows[0].started_at[:10]} to {last.started_at[:10]}",
-        sentence=f"{len(rows)} runs {kinds}; {told}{older}",
+        sentence=f"{counted(len(rows))} {kinds}; {told}{older}",
         refused=last.winner is None,
         charts=history_charts(rows),
         history=rows,
