@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import types
@@ -21,11 +22,18 @@ def check_builder(target: str, function: Callable[..., Any]) -> None:
     one could otherwise name ``subprocess:getoutput``, or ``torch.fx.graph_module:reduce_graph_module``, which
     returns a Module and runs code it is given as text. Accepted are a Module class, of torch's own only those of
     ``torch.nn``, and a function of a module outside torch and the standard library that is annotated to return
-    a Module or stands beside code that works with torch.
+    a Module or stands beside code that works with torch. Of an object that can be called, its ``__call__`` is
+    such a function; of a ``functools.partial``, what it calls is any of these.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: it is none of these, or it is a network already.
     """
+    if isinstance(function, nn.Module):
+        raise ConfigError(
+            f"model.target: {target} is a network, expected what builds one: every training starts with a network of "
+            "its own; name its class, or a function that returns it"
+        )
+    function = _what_is_called(function)
     if isinstance(function, type):
         accepted = issubclass(function, nn.Module) and _is_layer_or_foreign(function)
     else:
@@ -37,6 +45,15 @@ def check_builder(target: str, function: Callable[..., Any]) -> None:
             f"model.target: {target} shows no sign of building a network, so it is not called; "
             "name an nn.Module class or a function of your own annotated to return torch.nn.Module"
         )
+
+
+def _what_is_called(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)  # what functools.wraps or a cache stands before
+    if isinstance(function, type) or inspect.isroutine(function):
+        return function
+    return type(function).__call__
 
 
 def _return_type(function: Callable[..., Any]) -> object:

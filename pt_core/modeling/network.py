@@ -20,17 +20,20 @@ from pt_core.modeling.target import import_function, nearest
 from pt_core.modeling.trial import try_network
 
 
-def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool) -> ModelSpec:
-    """Return the structure of the configured network for this dataset, tried on two of its samples.
+def complete_spec(
+    config: ModelConfig, dataset: Dataset, *, channels_last: bool, batch_size: int = 2
+) -> ModelSpec:
+    """Return the structure of the configured network for this dataset, tried on a batch of its training samples.
 
     Args:
         config: which network.
         dataset: what it is to classify.
         channels_last: whether it is to be trained on images in that memory format.
+        batch_size: samples that one step of training takes.
 
     Raises:
         ConfigError: the function is not there, does not take its arguments, or what it returns does not
-            map two samples to (2, num_classes) finite logits, also of every size it declares, or cannot be trained.
+            map N samples to (N, num_classes) finite logits, also of every size it declares, or cannot be trained.
     """
     function = import_target(config.target)
     offered: dict[str, JsonValue] = {
@@ -52,7 +55,7 @@ def complete_spec(config: ModelConfig, dataset: Dataset, *, channels_last: bool)
     check_axes(spec)
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec)
-        batch = torch.tensor(load_split(dataset, "train").x[:2])
+        batch = torch.tensor(load_split(dataset, "train").x[:batch_size])
         try_network(network, spec=spec, batch=batch, channels_last=channels_last)
     return spec
 

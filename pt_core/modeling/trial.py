@@ -1,4 +1,4 @@
-"""Try a network on two samples, as it is evaluated and as it is trained, before any work is put into it."""
+"""Try a network on real samples, as it is evaluated and as it is trained, before any work is put into it."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, cha
     Args:
         network: thrown away afterwards: its memory format, mode and running statistics change.
         spec: what it was built from.
-        batch: (2, *input_shape) float32.
+        batch: (N, *input_shape) float32, as many as one step of training takes, at least two; evaluation is tried on
+            the first two.
         channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
 
     Raises:
         ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, does not take every size
             it declares, gives something else in training mode, or nothing in it can be trained.
     """
+    whole, batch = batch, batch[:2]
     network.eval()
     # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.
     with torch.no_grad():
         logits = _forward(network, spec=spec, batch=batch, mode="")
-        _check_logits(logits, spec=spec, mode="")
+        _check_logits(logits, spec=spec, num_samples=2, mode="")
         _try_sizes(network, spec=spec, batch=batch)
         if channels_last and batch.ndim == 4:
-            batch = batch.contiguous(memory_format=torch.channels_last)
+            whole, batch = (x.contiguous(memory_format=torch.channels_last) for x in (whole, batch))
             _try_channels_last(network, spec=spec, batch=batch)
     if not bool(torch.isfinite(logits).all()):
         raise ConfigError(
             f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
         )
-    _try_training(network, spec=spec, batch=batch)
+    _try_training(network, spec=spec, batch=whole)
 
 
 def _try_sizes(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
@@ -53,7 +55,7 @@ def _try_sizes(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> N
                 f"{type(error).__name__}: {error}; declare only sizes that it takes, or pool adaptively before "
                 "the first layer of a fixed size"
             ) from error
-        _check_logits(logits, spec=spec, mode=f" of samples {shape}")
+        _check_logits(logits, spec=spec, num_samples=2, mode=f" of samples {shape}")
 
 
 def _try_channels_last(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
@@ -71,7 +73,7 @@ def _try_training(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -
     network.train()
     with torch.enable_grad():
         logits = _forward(network, spec=spec, batch=batch, mode=" in training mode")
-    _check_logits(logits, spec=spec, mode=" in training mode")
+    _check_logits(logits, spec=spec, num_samples=len(batch), mode=" in training mode")
     if not logits.requires_grad:
         raise ConfigError(
             f"model: nothing in {spec.target} can be trained: its logits depend on no parameter that needs a "
@@ -96,9 +98,9 @@ def _forward(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, mode: 
     return logits
 
 
-def _check_logits(logits: torch.Tensor, *, spec: ModelSpec, mode: str) -> None:
-    if tuple(logits.shape) != (2, spec.num_classes):
+def _check_logits(logits: torch.Tensor, *, spec: ModelSpec, num_samples: int, mode: str) -> None:
+    if tuple(logits.shape) != (num_samples, spec.num_classes):
         raise ConfigError(
-            f"model: {spec.target} maps a batch of 2 to shape {tuple(logits.shape)}{mode}, expected "
-            f"(2, {spec.num_classes}): a row of logits for each sample"
+            f"model: {spec.target} maps a batch of {num_samples} to shape {tuple(logits.shape)}{mode}, expected "
+            f"({num_samples}, {spec.num_classes}): a row of logits for each sample"
         )

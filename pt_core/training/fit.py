@@ -89,7 +89,9 @@ def _set_up(request: TrainRequest) -> Job:
     config = request.config
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)
-    spec = complete_spec(request.model, request.dataset, channels_last=config.channels_last)
+    spec = complete_spec(
+        request.model, request.dataset, channels_last=config.channels_last, batch_size=config.batch_size
+    )
     data = _open_data(request, device)
     y = torch.from_numpy(data.train.y.copy())
     session = start_session(

@@ -76,6 +76,11 @@ def test_a_layer_of_torch_is_a_network() -> None:
         "from torch import nn\ndef net():\n    return nn.Linear(2, 2)",
         "from torch.nn import Module\nclass net(Module):\n    pass",
         "from torch.nn import Module, Linear\ndef net() -> Module:\n    return Linear(2, 2)",
+        # An object that is called, a function with some arguments set, and one behind a decorator.
+        "from torch import nn\nclass Factory:\n    def __call__(self):\n        return nn.Linear(2, 2)\nnet = Factory()",
+        "import functools\nfrom torch import nn\ndef make(n):\n    return nn.Linear(n, 2)\nnet = functools.partial(make, 2)",
+        "import functools\nfrom torch import nn\nnet = functools.partial(nn.Linear, 2, 2)",
+        "import functools\nfrom torch import nn\n@functools.cache\ndef net() -> nn.Module:\n    return nn.Linear(2, 2)",
     ],
 )
 def test_code_of_the_user_that_builds_networks_is_called(tmp_path, monkeypatch, code: str) -> None:
@@ -83,3 +88,24 @@ def test_code_of_the_user_that_builds_networks_is_called(tmp_path, monkeypatch, 
     (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     assert callable(import_target(f"{name}:net"))
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (
+            "import functools, os, torch\nnet = functools.partial(os.mkdir, mode=7)",
+            "no sign of building a network",
+        ),
+        ("import operator, torch\nnet = operator.methodcaller('lower')", "no sign of building a network"),
+        ("from torch import nn\nnet = nn.Linear(2, 2)", "is a network, expected what builds one"),
+    ],
+)
+def test_an_object_that_calls_something_else_is_not_called(
+    tmp_path, monkeypatch, code: str, expected: str
+) -> None:
+    name = f"user_module_{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=expected):
+        import_target(f"{name}:net")

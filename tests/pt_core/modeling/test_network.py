@@ -14,8 +14,9 @@ from pt_core.modeling.spec import ModelConfig
 CNN = "pt_core.modeling.cnn:cnn"
 
 
-def spec_of(digits, target=CNN, *, channels_last=True, **changes):
-    return complete_spec(ModelConfig(target=target, **changes), digits, channels_last=channels_last)
+def spec_of(digits, target=CNN, *, channels_last=True, batch_size=2, **changes):
+    config = ModelConfig(target=target, **changes)
+    return complete_spec(config, digits, channels_last=channels_last, batch_size=batch_size)
 
 
 def test_input_shape_and_classes_are_filled_in(digits):
@@ -194,3 +195,25 @@ def test_trying_a_network_with_dropout_draws_nothing_from_the_global_generator(d
     torch.manual_seed(3)
     spec_of(digits, "pt_core.modeling.mlp:mlp", arguments={"dropout": 0.3})
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_factory_of_a_package_gets_its_arguments_and_is_tried_on_a_whole_batch(digits, write_module):
+    name = write_module("""
+        class Factory:
+            def __call__(self, name, num_classes=1000, **settings):
+                return Grouped(settings["groups"])
+        class Grouped(nn.Module):
+            def __init__(self, groups):
+                super().__init__()
+                self.groups = groups
+                self.layer = nn.Linear(64, 10)
+            def forward(self, x):
+                if self.training:
+                    x = x.reshape(self.groups, -1, 64)
+                return self.layer(x.reshape(-1, 64))
+        create = Factory()
+    """)
+    spec = spec_of(digits, f"{name}:create", arguments={"name": "grouped", "groups": 2})
+    assert spec.arguments == {"num_classes": 10, "name": "grouped", "groups": 2}
+    with pytest.raises(ConfigError, match=r"failed in training mode on a batch of shape \(33, 1, 8, 8\)"):
+        spec_of(digits, f"{name}:create", arguments={"name": "grouped", "groups": 2}, batch_size=33)
