@@ -5,7 +5,9 @@
 The digits CNN as TorchScript and as ONNX, each timed against eager PyTorch by the pipeline's own measurement, in a
 fresh process per repeat; beside every second one a process computes without pause on each core. Prints each repeat's
 ratios with the interval that rules are decided by, and what two rules say: "no slower than the reference" and "at most
-1.4 times its time". The reference against itself is the control: it must be "too close to tell". One JSON line last.
+1.4 times its time". The reference against itself is the control: it must be "too close to tell". Last, how many of 2,001
+limits from half to double the ratio get different verdicts in different repeats, where an end of the interval moves
+across them; and whether any limit is both kept and broken. One JSON line last.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from pt_core.limits import Limits
 
 METRIC = "efficiency/latency_ratio"
 LIMITS = (1.0, 1.4)
+NUM_LIMITS = 2001
 NAMES = ("torch", "torchscript", "onnx")
 
 
@@ -138,6 +141,20 @@ def main() -> None:
     )
 
 
+def flicker(reports: list[EfficiencyReport]) -> dict[str, float]:
+    """Return the shares of limits around the ratio that are not said the same of in all repeats, by how they differ."""
+    middle = float(np.median([report.latency_ratio for report in reports]))
+    limits = middle * np.geomspace(0.5, 2, NUM_LIMITS)
+    low, high = (np.array(ends)[:, None] for ends in zip(*(r.judged_range for r in reports), strict=True))
+    kept, broken = high <= limits, low >= limits
+    undecided = ~(kept | broken)
+    return {
+        "pass or insufficient": float((kept.any(0) & undecided.any(0)).mean()),
+        "fail or insufficient": float((broken.any(0) & undecided.any(0)).mean()),
+        "pass or fail": float((kept.any(0) & broken.any(0)).mean()),
+    }
+
+
 def summarize(reports: list[EfficiencyReport]) -> dict:
     """Return the spread of the ratio and how often each thing was said."""
     ratios = np.array([report.latency_ratio for report in reports])
@@ -150,6 +167,7 @@ def summarize(reports: list[EfficiencyReport]) -> dict:
             f"at most {limit:g}": dict(Counter(state(report, limit) for report in reports))
             for limit in LIMITS
         },
+        "limits that flicker": flicker(reports),
     }
 
 
