@@ -168,20 +168,19 @@ def download(
 
 def _fetch(tracking_uri: str, version: RegisteredVersion, fetched: Path) -> None:
     fetched.mkdir()
-    with asked(tracking_uri):
-        try:
-            found = Path(
-                download_artifacts(
-                    artifact_uri=version.source, dst_path=str(fetched.parent), tracking_uri=tracking_uri
-                )
+    where = without_secrets(version.source)
+    try:
+        with asked(tracking_uri):
+            copied = download_artifacts(
+                artifact_uri=version.source, dst_path=str(fetched.parent), tracking_uri=tracking_uri
             )
-        except OSError as error:
-            where = without_secrets(version.source)
-            raise IntegrityError(f"{version.uri}: its files at {where} cannot be read: {error}") from error
+    except StepFailed as error:
+        raise error.with_message(f"{version.uri}: its files cannot be fetched: {error.message}") from error
+    except OSError as error:
+        raise IntegrityError(f"{version.uri}: its files at {where} cannot be read: {error}") from error
+    found = Path(copied)
     if found.resolve() == fetched.parent.resolve() or not found.is_dir():
-        raise IntegrityError(
-            f"{version.uri}: there is no folder of files at {without_secrets(version.source)}"
-        )
+        raise IntegrityError(f"{version.uri}: there is no folder of files at {where}")
     if found != fetched:
         fetched.rmdir()
         found.rename(fetched)

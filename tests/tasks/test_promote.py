@@ -1,0 +1,276 @@
+"""Promotion and rollback against a real MLflow database: what is refused, what is written down, and what is left."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from promotable import MODEL, another_run, make_promotable, places_in
+
+from pt_core.decision.result import ChampionResult, RunResult
+from pt_core.errors import ConfigError, GateRefused, IntegrityError, PromotionConflict, StepFailed
+from tasks import journal, registering, registry
+from tasks.promote import begin, proceed, refuse
+from tasks.promotion import Promotion, PromotionPlaces
+from tasks.rollback import rollback
+
+NAMES = iter(range(1000))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def result(home: Path) -> RunResult:
+    return make_promotable(home)
+
+
+@pytest.fixture(scope="module")
+def places(home: Path, result: RunResult) -> PromotionPlaces:
+    return places_in(home)
+
+
+@pytest.fixture
+def model() -> str:
+    """A registered model of the test's own."""
+    return f"{MODEL}-{next(NAMES)}"
+
+
+def promote(places: PromotionPlaces, result: RunResult, model: str, **options: object) -> Promotion:
+    begun = begin(places, result, identity=f"p{next(NAMES)}", model=model, **options)
+    return begun if begun.state == "champion" else proceed(places, begun, result)
+
+
+def alias(places: PromotionPlaces, model: str, name: str = "champion") -> str | None:
+    found = registry.find_alias(places.tracking_uri, name=model, alias=name)
+    return found.version if found else None
+
+
+def files_of(version: registry.RegisteredVersion) -> Path:
+    return Path(unquote(urlsplit(version.source).path))
+
+
+@pytest.fixture(scope="module")
+def promoted(places: PromotionPlaces, result: RunResult) -> tuple[str, Promotion, Promotion]:
+    """A model with two champions, one after the other."""
+    first = promote(places, result, "twice")
+    return "twice", first, promote(places, another_run(result, "second"), "twice")
+
+
+def test_the_winner_becomes_champion_with_its_lineage_and_its_verdict(promoted, places, result):
+    model, first, _ = promoted
+    found = registry.find_version(places.tracking_uri, name=model, version=first.version)
+    winner = next(one for one in result.variants if one.name == "onnx")
+    expected = {
+        "bundle_digest": winner.artifact.digest,
+        "checkpoint_digest": result.checkpoint.digest,
+        "data_fingerprint": result.dataset.fingerprint,
+        "git_commit": result.checkpoint.environment.git_commit,
+        "mlflow_run_id": result.mlflow_run_id,
+        "prefect_flow_run_id": result.prefect_flow_run_id,
+        "parent_digest": winner.artifact.parent_digest,
+        "previous_champion": "none",
+        "promotion_state": "champion",
+        "run_name": result.run_name,
+        "variant": "onnx",
+        "verdict": "pass",
+        "release_digest": first.release_digest,
+    }
+    assert found.tags | expected == found.tags
+    assert found.run_id == result.mlflow_run_id
+
+
+def test_the_golden_outputs_are_replayed_without_torch_and_the_pipeline(promoted):
+    _, first, _ = promoted
+    loaded = next(line for line in first.replay.checks if line.startswith("It loads as onnx"))
+    assert all(name in loaded for name in ("pt_core.training", "prefect", "mlflow", "torch", "flows"))
+    assert first.replay.golden_max_abs_error < 1e-4
+
+
+def test_the_next_champion_tells_which_one_it_took_the_place_of(promoted, places):
+    model, first, second = promoted
+    assert alias(places, model) == second.version != first.version
+    assert alias(places, model, "challenger") is None
+    found = registry.find_version(places.tracking_uri, name=model, version=second.version)
+    assert found.tags["previous_champion"] == first.version
+    assert found.aliases == ("champion",)
+
+
+def test_the_journal_names_every_step_and_the_lock_is_gone(promoted, places):
+    model, _, second = promoted
+    written = journal.read(Path(places.journal), second.id)
+    assert written == second
+    assert written.done == ("release", "register", "challenger", "replay", "approval", "champion")
+    assert registering.claims(places.tracking_uri, model) == {}
+
+
+def test_what_is_champion_already_is_not_registered_again(promoted, places, result):
+    model, _, second = promoted
+    again = promote(places, another_run(result, "second"), model)
+    assert (again.state, again.version) == ("champion", second.version)
+    assert len(registry.list_versions(places.tracking_uri, name=model)) == 2
+
+
+@pytest.mark.parametrize(
+    ("variant", "update", "said"),
+    [
+        ("int8-dynamic", {}, "was not built"),
+        ("onnx-int8-dynamic", {}, "verdict is fail"),
+        ("onnx", {"over_budget": ("size_bytes 49,870 is above 1,000",)}, "over budget: size_bytes"),
+        ("onnx", {"dominated_by": "torchscript"}, "dominated by torchscript"),
+    ],
+)
+def test_what_is_not_promotable_is_refused_with_the_reason(places, result, model, variant, update, said):
+    variants = tuple(one.model_copy(update=update) if one.name == variant else one for one in result.variants)
+    with pytest.raises((GateRefused, ConfigError), match=said):
+        promote(places, result.model_copy(update={"variants": variants}), model, variant=variant)
+    assert registry.list_versions(places.tracking_uri, name=model) == ()
+
+
+@pytest.mark.parametrize("state", ["fail", "insufficient", "not measured"])
+def test_every_verdict_but_pass_is_refused(places, result, model, state):
+    worse = [
+        one.model_copy(update={"verdict": one.verdict.model_copy(update={"state": state})})
+        for one in result.variants
+    ]
+    with pytest.raises(GateRefused, match=f"its verdict is {state}.*--force --reason"):
+        promote(places, result.model_copy(update={"variants": tuple(worse)}), model)
+
+
+def test_what_is_forced_is_stamped_with_its_reason(places, result, model):
+    changed = tuple(
+        one.model_copy(update={"over_budget": ("too large",)}) if one.name == "onnx" else one
+        for one in result.variants
+    )
+    update = {"variants": changed, "run_name": "forced"}
+    done = promote(places, result.model_copy(update=update), model, forced_because="the demo is tomorrow")
+    found = registry.find_version(places.tracking_uri, name=model, version=done.version)
+    assert found.tags["forced_because"] == "the demo is tomorrow"
+
+
+def test_a_run_that_was_compared_with_another_champion_is_refused(promoted, places, result):
+    model, first, second = promoted
+    compared = ChampionResult(name="champion", model=model, version=first.version, problem=None)
+    late = another_run(result, "late").model_copy(update={"champion": compared})
+    with pytest.raises(
+        PromotionConflict, match=f"version {first.version} was expected, version {second.version}"
+    ):
+        promote(places, late, model)
+    assert alias(places, model) == second.version
+
+
+def test_a_champion_that_moves_meanwhile_makes_the_promotion_lose(places, result, model):
+    promote(places, another_run(result, "a"), model)
+    slow = begin(places, another_run(result, "b"), identity="slow", model=model)
+    quick = promote(places, another_run(result, "c"), model)
+    with pytest.raises(PromotionConflict, match="run the pipeline again"):
+        proceed(places, slow, another_run(result, "b"))
+    assert alias(places, model) == quick.version
+    assert alias(places, model, "challenger") is None
+    assert journal.read(Path(places.journal), "slow").state == "lost"
+
+
+def test_a_release_whose_outputs_differ_never_becomes_champion(places, result, model, monkeypatch):
+    done = promote(places, another_run(result, "good"), model)
+    begun = begin(places, another_run(result, "bad"), identity="bad", model=model)
+
+    def damage(now: Promotion) -> None:
+        if now.at_work_on == "replay":
+            version = registry.find_version(places.tracking_uri, name=model, version=now.version)
+            path = files_of(version) / "artifact" / "model.onnx"
+            path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
+        proceed(places, begun, another_run(result, "bad"), on_step=damage)
+    assert alias(places, model) == done.version
+    assert alias(places, model, "challenger") is None
+    assert journal.read(Path(places.journal), "bad").state == "undone"
+
+
+def test_a_promotion_waits_for_a_person_and_goes_on_when_they_agree(places, result, model):
+    begun = begin(places, another_run(result, "asked"), identity="asked", model=model, needs_approval=True)
+    waiting = proceed(places, begun, another_run(result, "asked"))
+    assert waiting.state == "waiting"
+    assert (alias(places, model), alias(places, model, "challenger")) == (None, waiting.version)
+    done = proceed(places, waiting, another_run(result, "asked"), approved_by="Ada: fine")
+    assert (done.state, done.approved_by, alias(places, model)) == ("champion", "Ada: fine", waiting.version)
+
+
+def test_a_promotion_that_a_person_refuses_is_taken_back(places, result, model):
+    begun = begin(places, another_run(result, "no"), identity="no", model=model, needs_approval=True)
+    waiting = proceed(places, begun, another_run(result, "no"))
+    ended = refuse(places, waiting, why="Ada did not approve")
+    assert ended.state == "refused"
+    assert alias(places, model) is alias(places, model, "challenger") is None
+    found = registry.find_version(places.tracking_uri, name=model, version=waiting.version)
+    assert found.tags["promotion_state"] == "refused"
+
+
+def test_nobody_is_waited_for_longer_than_agreed(places, result, model):
+    begun = begin(places, result, identity="late", model=model, needs_approval=True, approval_timeout_s=0.001)
+    proceed(places, begun, result)
+    time.sleep(1.1)
+    promote(places, another_run(result, "next"), model)
+    ended = journal.read(Path(places.journal), "late")
+    assert ended.state == "undone"
+    assert "nobody agreed until" in ended.note
+
+
+def test_a_rollback_goes_to_the_champion_before_and_no_further(places, result, model):
+    first = promote(places, another_run(result, "1"), model)
+    second = promote(places, another_run(result, "2"), model)
+    started = time.process_time()
+    back = rollback(places, identity=f"r{next(NAMES)}", model=model)
+    assert time.process_time() - started < 5
+    assert (back.version, alias(places, model)) == (first.version, first.version)
+    with pytest.raises(ConfigError, match="is the first champion"):
+        rollback(places, identity=f"r{next(NAMES)}", model=model)
+    forth = rollback(places, identity=f"r{next(NAMES)}", model=model, to=second.version)
+    assert alias(places, model) == forth.version == second.version
+    assert registering.claims(places.tracking_uri, model) == {}
+
+
+def test_a_rollback_refuses_a_version_that_does_not_verify(places, result, model):
+    first = promote(places, another_run(result, "1"), model)
+    second = promote(places, another_run(result, "2"), model)
+    version = registry.find_version(places.tracking_uri, name=model, version=first.version)
+    files = files_of(version)
+    kept = files.with_name("kept")
+    shutil.copytree(files, kept)
+    for change in (
+        lambda: (files / "verdict.json").write_text("{}"),
+        lambda: (files / "model.sig").unlink(),
+        lambda: shutil.rmtree(files),
+    ):
+        change()
+        with pytest.raises((IntegrityError, StepFailed), match=f"models:/{model}/{first.version}: its files"):
+            rollback(places, identity=f"r{next(NAMES)}", model=model)
+        assert alias(places, model) == second.version
+        shutil.rmtree(files, ignore_errors=True)
+        shutil.copytree(kept, files)
+    assert rollback(places, identity=f"r{next(NAMES)}", model=model).version == first.version
+
+
+def test_a_version_that_never_was_champion_is_promoted_and_not_rolled_back_to(places, result, model):
+    promote(places, another_run(result, "1"), model)
+    begun = begin(places, another_run(result, "2"), identity="never", model=model, needs_approval=True)
+    waiting = proceed(places, begun, another_run(result, "2"))
+    refuse(places, waiting, why="no")
+    with pytest.raises(ConfigError, match="never was champion"):
+        rollback(places, identity=f"r{next(NAMES)}", model=model, to=waiting.version)
+
+
+def test_there_is_nothing_to_roll_back_where_nothing_is_champion(places, model):
+    with pytest.raises(ConfigError, match="has no alias champion"):
+        rollback(places, identity="r", model=model)
+
+
+def test_a_run_that_is_not_in_this_mlflow_is_named(places, result, model):
+    elsewhere = result.model_copy(update={"mlflow_run_id": "0" * 32})
+    with pytest.raises(ConfigError, match="has no run 0000"):
+        promote(places, elsewhere, model)
