@@ -52,6 +52,8 @@ class Job(NamedTuple):
     """What is learnt from and watched."""
     trail: Trail
     """The durable checkpoints."""
+    flops_per_sample: int | None
+    """Floating-point operations of one sample's forward pass; counted once, since checkpoints are many."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,6 +94,7 @@ def _set_up(request: TrainRequest) -> Job:
     spec = complete_spec(
         request.model, request.dataset, channels_last=config.channels_last, batch_size=config.batch_size
     )
+    flops = network_cost(build_network(spec).eval(), input_shape=spec.input_shape).flops
     data = _open_data(request, device)
     y = torch.from_numpy(data.train.y.copy())
     session = start_session(
@@ -106,7 +109,8 @@ def _set_up(request: TrainRequest) -> Job:
         micro_batch=-(-config.batch_size // 2) if request.halve_batch else config.batch_size,
         class_weights=class_weights(config.class_weights, y, num_classes=spec.num_classes),
     )
-    return Job(request, spec, decision, session, data, open_trail(request, writes=session.peers.writes))
+    trail = open_trail(request, writes=session.peers.writes)
+    return Job(request, spec, decision, session, data, trail, flops)
 
 
 def _train(job: Job) -> Checkpoint:
@@ -233,7 +237,7 @@ def _write(
         environment=describe_environment(),
         num_frozen_parameters=_num_parameters(session.network, trained=False),
         frozen=session.frozen,
-        flops_per_sample=network_cost(network, input_shape=job.spec.input_shape).flops,
+        flops_per_sample=job.flops_per_sample,
         warm_start=session.warm_start,
         micro_batch=session.micro_batch if request.halve_batch else None,
         remarks=tuple(job.trail.remarks),
