@@ -25,8 +25,20 @@ class Served(NamedTuple):
     """Its artifact, every byte verified."""
 
 
+def check_model(model: str) -> None:
+    """Refuse a folder that is not there, before anything is opened.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not model.startswith(SCHEME) and not Path(model).is_dir():
+        raise ConfigError(
+            f"{model}: no such folder; expected a release, an artifact, models:/NAME@champion or models:/NAME/3"
+        )
+
+
 def open_model(model: str, home: Home, *, trust: Trust) -> Served:
-    """Return the artifact behind ``models:/NAME@ALIAS``, ``models:/NAME/NUMBER``, a release's or an artifact's folder.
+    """Return the artifact behind ``models:/NAME@ALIAS``, ``models:/NAME/NUMBER``, or a release's or artifact's folder.
 
     A registered version is fetched into the home, verified, and used from there the next time.
 
@@ -42,9 +54,6 @@ def open_model(model: str, home: Home, *, trust: Trust) -> Served:
         version = resolve(home.tracking_uri, model)
         directory = download(home.tracking_uri, version, folder=home.releases, trust=trust)
         return Served(version.uri, open_for_use(directory, trust=trust))
-    folder = Path(model)
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{model}: no such folder; expected a release, an artifact, models:/NAME@champion or models:/NAME/3"
-        )
-    return Served(str(folder.resolve()), open_for_use(folder.resolve(), trust=trust))
+    check_model(model)
+    folder = Path(model).resolve()
+    return Served(str(folder), open_for_use(folder, trust=trust))

@@ -8,8 +8,8 @@ from flows.cli.display import terminal_display
 from flows.cli.output import messages, print_json, print_line, results
 from flows.cli.process import begin
 from flows.home import Home
-from pt_core.errors import ConfigError
-from pt_core.scoring.requests import BadRowPolicy, Scores
+from flows.serving import check_model
+from pt_core.scoring.requests import BadRowPolicy, Scores, check_paths
 
 
 def score(
@@ -32,8 +32,8 @@ def score(
         PtCoreError: the model, the input or the output is refused, or the process ended early.
     """
     # Before Prefect is imported: a typo costs a second.
-    if not source.exists():
-        raise ConfigError(f"{source}: no such file or folder")
+    check_paths(source, output)
+    check_model(model)
     name = begin("score", home)
     from flows.score import score as score_flow
     from tasks.progress import use_display
@@ -58,7 +58,7 @@ def score(
 
 
 def _show(scores: Scores) -> None:
-    resumed = f", {scores.num_resumed_rows:,} of them by an earlier call" if scores.num_resumed_rows else ""
+    resumed = f" (an earlier call had done {scores.num_resumed_rows:,})" if scores.num_resumed_rows else ""
     rate = f", {scores.rows_per_second:,.0f} rows/s" if scores.rows_per_second else ""
     results.print(
         f"[bold green]scored[/] {scores.num_rows:,} rows{resumed} in {scores.seconds:.1f} s{rate}",

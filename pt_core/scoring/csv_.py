@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pt_core.data.encode import encode_cells
 from pt_core.errors import DataError
 from pt_core.inference.preprocess import is_numeric
 from pt_core.modeling.spec import ModelSpec
@@ -20,6 +21,9 @@ from pt_core.scoring.source import Block, digest_and_lines, file_stamp
 from pt_core.scoring.values import make_block, problems_of
 
 Row = list[str]
+
+_NO_TEXT = "\ufffd"
+"""What stands for bytes that are not UTF-8."""
 
 
 class CsvSource:
@@ -37,7 +41,7 @@ class CsvSource:
             first = next(self._rows(stream), None)
         if first is None:
             raise DataError(f"{path}: holds no rows")
-        self._has_header = _is_header(first, path, id_column)
+        self._has_header = spec.table is not None or _is_header(first, path, id_column)
         self._width = len(first)
         self._columns = self._choose(first, id_column)
         self._digest, lines = digest_and_lines(path)
@@ -90,26 +94,45 @@ class CsvSource:
             if len(row) != self._width:
                 problems[at] = f"{len(row)} columns, expected {self._width}"
                 rows[at] = ["nan"] * self._width
-        cells = rows if self._columns.id is None else [self._features(row) for row in rows]
-        values = self._numbers(cells, problems)
-        with np.errstate(over="ignore"):
-            samples = values.astype(np.float32).reshape(-1, *self._spec.input_shape)
-        problems = problems_of(samples, self._spec, self._columns.names) | problems
+        samples, found = self._numbers(rows) if self._spec.table is None else self._encode(rows)
         ids = None
         if self._columns.id is not None:
             ids = pa.array([row[self._columns.id] for row in rows], pa.string())
         return make_block(
-            samples,
-            problems,
+            samples.reshape(-1, *self._spec.input_shape),
+            found | problems,
             inputs=[self._path.name] * len(rows),
             rows=range(first, first + len(rows)),
             ids=ids,
         )
 
+    def _encode(self, rows: list[Row]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Return raw rows as they were encoded for the training, and what is wrong with them."""
+        encoding = self._spec.table
+        problems: dict[int, str] = {}
+        assert encoding is not None
+        cells = {}
+        for column, at in zip(encoding.columns, self._columns.features, strict=True):
+            cells[column.name] = [row[at] for row in rows]
+            # As a category it would be taken for one that the training data lack.
+            broken = [place for place, cell in enumerate(cells[column.name]) if _NO_TEXT in cell]
+            problems |= {place: f"{column.name}: {rows[place][at][:40]!r} is not UTF-8" for place in broken}
+        found = encode_cells(cells, encoding, where=str(self._path))
+        return found.samples, found.problems | problems
+
+    def _numbers(self, rows: list[Row]) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Return rows of numbers, and what is wrong with them."""
+        problems: dict[int, str] = {}
+        cells = rows if self._columns.id is None else [self._features(row) for row in rows]
+        values = self._floats(cells, problems)
+        with np.errstate(over="ignore"):
+            samples = values.astype(np.float32)
+        return samples, problems_of(samples, self._spec, self._columns.names) | problems
+
     def _features(self, row: Row) -> Row:
         return [row[at] for at in self._columns.features]
 
-    def _numbers(self, rows: Sequence[Row], problems: dict[int, str]) -> NDArray[np.float64]:
+    def _floats(self, rows: Sequence[Row], problems: dict[int, str]) -> NDArray[np.float64]:
         """Return the cells as numbers, NaN where one is none, which is said in ``problems``."""
         num_cells = len(rows) * len(self._columns.features)
         try:

@@ -15,11 +15,9 @@ def open_source(path: Path, spec: ModelSpec, *, id_column: str | None) -> Source
     """Return the source for a folder of images or a file, with what can be checked of it before its rows.
 
     Raises:
-        DataError: it is missing, of another kind, or not what the network takes.
+        DataError: it is of another kind, or not what the network takes.
     """
     suffix = path.suffix.lower()
-    if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
     if not path.is_dir() and suffix not in READABLE:
         found = suffix or "a file with no suffix"
         raise DataError(f"{path}: cannot read {found}, expected a folder of images, {', '.join(READABLE)}")

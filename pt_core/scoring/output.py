@@ -27,14 +27,9 @@ def check_output(request: ScoreRequest, identity: Identity) -> Stamp | None:
     """Return what the output says about itself where it is what is asked for; ``None`` where it is to be written.
 
     Raises:
-        ConfigError: it cannot be written there, or something else is there and is not to be replaced.
+        ConfigError: something else is there and is not to be replaced.
     """
-    output, source = Path(request.output), Path(request.source)
-    if output.suffix != ".parquet" or output.is_dir():
-        found = "it is a folder" if output.is_dir() else f"found {output.suffix or 'no suffix'}"
-        raise ConfigError(f"{output}: expected the name of a .parquet file to write; {found}")
-    if output == source or output.is_relative_to(source):
-        raise ConfigError(f"{output}: is the input, or inside it; name another output")
+    output = Path(request.output)
     if not output.exists():
         return None
     found_stamp = read_stamp(output)

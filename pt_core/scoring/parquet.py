@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pt_core.bundle import hash_file
+from pt_core.data.encode import encode_cells
 from pt_core.errors import DataError
 from pt_core.modeling.spec import ModelSpec
 from pt_core.scoring.columns import choose_columns
@@ -24,7 +25,7 @@ _BUFFER_BYTES = 2**20
 
 
 class ParquetSource:
-    """The rows of a Parquet file whose columns are numbers."""
+    """The rows of a Parquet file: columns of numbers, or those that the network was trained on."""
 
     def __init__(self, path: Path, spec: ModelSpec, id_column: str | None) -> None:
         """Read the file's schema.
@@ -38,7 +39,8 @@ class ParquetSource:
             schema, metadata = file.schema_arrow, file.metadata
         self._group_sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._columns = choose_columns(schema.names, spec, id_column=id_column, where=path)
-        self._check_types(schema)
+        if spec.table is None:
+            self._check_types(schema)
 
     def _check_types(self, schema: pa.Schema) -> None:
         types = [schema.field(at).type for at in self._columns.features]
@@ -78,16 +80,29 @@ class ParquetSource:
                 first += table.num_rows
 
     def _block(self, table: pa.Table, first: int) -> Block:
-        values = np.column_stack([_numbers(table.column(at)) for at in self._columns.features])
-        with np.errstate(over="ignore"):
-            samples = values.astype(np.float32).reshape(-1, *self._spec.input_shape)
+        samples, problems = self._numbers(table) if self._spec.table is None else self._encode(table)
         return make_block(
-            samples,
-            problems_of(samples, self._spec, self._columns.names),
+            samples.reshape(-1, *self._spec.input_shape),
+            problems,
             inputs=[self._path.name] * len(samples),
             rows=range(first, first + len(samples)),
             ids=None if self._columns.id is None else table.column(self._columns.id).combine_chunks(),
         )
+
+    def _encode(self, table: pa.Table) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Return raw rows as they were encoded for the training, and what is wrong with them."""
+        assert self._spec.table is not None
+        columns = zip(self._columns.names, self._columns.features, strict=True)
+        cells = {name: table.column(at).to_pylist() for name, at in columns}
+        found = encode_cells(cells, self._spec.table, where=str(self._path))
+        return found.samples, found.problems
+
+    def _numbers(self, table: pa.Table) -> tuple[NDArray[np.float32], dict[int, str]]:
+        """Return rows of numbers, and what is wrong with them."""
+        values = np.column_stack([_numbers(table.column(at)) for at in self._columns.features])
+        with np.errstate(over="ignore"):
+            samples = values.astype(np.float32)
+        return samples, problems_of(samples, self._spec, self._columns.names)
 
     @contextmanager
     def _file(self) -> Iterator[pq.ParquetFile]:

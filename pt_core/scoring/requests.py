@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.errors import ConfigError
 from pt_core.record import Record
 
 BadRowPolicy = Literal["refuse", "skip"]
@@ -69,3 +71,18 @@ class Scores(Record):
     """What this call took, without starting its process."""
     rows_per_second: float | None
     """Rows of the input that this call went through, in a second; undefined where it had nothing left to do."""
+
+
+def check_paths(source: Path, output: Path) -> None:
+    """Refuse what can be refused before anything is opened.
+
+    Raises:
+        ConfigError: there is no input, or the output is no name for a Parquet file, or is in the input.
+    """
+    if not source.exists():
+        raise ConfigError(f"{source}: no such file or folder")
+    if output.suffix != ".parquet" or output.is_dir():
+        found = "it is a folder" if output.is_dir() else f"found {output.suffix or 'no suffix'}"
+        raise ConfigError(f"{output}: expected the name of a .parquet file to write; {found}")
+    if output.absolute().is_relative_to(source.absolute()):
+        raise ConfigError(f"{output}: is the input, or inside it; name another output")

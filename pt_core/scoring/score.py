@@ -24,7 +24,7 @@ from pt_core.scoring.journal import Identity, Journal, folder_of, locked, remove
 from pt_core.scoring.open_source import open_source
 from pt_core.scoring.output import bad_rows_path, check_output, publish, refuse
 from pt_core.scoring.parts import Stamp, score_table
-from pt_core.scoring.requests import ScoreRequest, Scores
+from pt_core.scoring.requests import ScoreRequest, Scores, check_paths
 from pt_core.scoring.source import Block, Source
 from pt_core.scoring.writer import PartWriter
 
@@ -45,6 +45,7 @@ def score(request: ScoreRequest) -> Scores:
         IntegrityError: the artifact's bytes are not what its manifest says.
     """
     started = time.monotonic()
+    check_paths(Path(request.source), Path(request.output))
     source = open_source(Path(request.source), request.artifact.spec, id_column=request.id_column)
     stamp = source.stamp()
     identity = _identity(request, source)
@@ -145,7 +146,8 @@ class _Progress:
 
     def finish(self, num_done: int) -> None:
         rate = (num_done - self._first) / max(time.monotonic() - self._started, 1e-9)
-        report_progress(num_done, max(num_done, 1), f"{num_done:,} rows, {rate:,.0f} rows/s")
+        said = f", {rate:,.0f} rows/s" if rate else ""
+        report_progress(num_done, max(num_done, 1), f"{num_done:,} rows{said}")
 
     def _message(self, num_done: int, total: int, passed_s: float) -> str:
         rate = (num_done - self._first) / max(passed_s, 1e-9)
