@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import run_results
 from prefect.results import ResultRecord, ResultRecordMetadata
 from prefect.serializers import JSONSerializer
 
 from pt_core.bundle import Bundle, seal, staging
 from pt_core.data.config import DataConfig
 from pt_core.data.requests import PrepareRequest
+from pt_core.keys import keys_of
 from pt_core.record import Record
+from pt_core.signing import sign
 from tasks import caching
 
 
@@ -69,3 +72,22 @@ def test_a_record_is_looked_up_only_while_its_bytes_are_intact(
         assert caching.lookup("prepare", request(), reply=Bundle) == made
         (Path(made.directory) / "payload").write_text("c0ntent")
         assert caching.lookup("prepare", request(), reply=Bundle) is None
+
+
+def test_a_program_is_taken_from_the_cache_only_under_a_trusted_signature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run_results.make_run_result(tmp_path)
+    found = {variant.name: variant.artifact for variant in result.variants}
+    program, graph = found["torchscript"], found["onnx"]
+    assert program is not None
+    assert graph is not None
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path / "home"))
+    assert caching.intact(program)
+    assert not caching.vouched(program)
+    assert caching.vouched(graph)
+    assert caching.vouched(result.dataset)
+    sign(Path(program.directory), keys_of(tmp_path / "attacker"))
+    assert not caching.vouched(program)
+    sign(Path(program.directory), keys_of(tmp_path / "home"))
+    assert caching.vouched(program)
