@@ -129,6 +129,7 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
     winner = next((variant for variant in result.variants if variant.name == result.winner), None)
     tags = {
         "winner": result.winner or "none",
+        "champion": result.champion.name.removeprefix("champion ") if result.champion else "none",
         "verdict": "pass" if winner else "fail",
         "mlflow.note.content": result.sentence,
         # The tag by which MLflow finds tables to load and to show in its evaluation tab.

@@ -64,15 +64,22 @@ def variant_metrics(variant: VariantResult) -> dict[str, float]:
 def _drops(variant: VariantResult) -> dict[str, float]:
     """Return the interval of the drop of accuracy, and of every other metric that a rule limits the drop of."""
     reference = variant.verdict.reference
-    limited = {check.metric for check in variant.verdict.checks if check.rule == "max_drop"}
+    limited = {
+        (check.metric, check.against or reference)
+        for check in variant.verdict.checks
+        if check.rule == "max_drop"
+    }
     found: dict[str, float] = {}
-    for metric in sorted({ACCURACY, *limited}):
-        paired = variant.drop_of(metric, against=reference)
+    for metric, against in sorted({(ACCURACY, reference), *limited}):
+        paired = variant.drop_of(metric, against=against)
         if paired is None:
             continue
         prefix = "accuracy/drop" if metric == ACCURACY else f"{metric}_drop"
-        values = {"low": paired.low, "high": paired.high, "detectable": paired.detectable_drop}
-        found |= {f"{prefix}_{name}": value for name, value in values.items() if value is not None}
+        values = {"_low": paired.low, "_high": paired.high, "_detectable": paired.detectable_drop}
+        if against != reference:
+            # Under one name for all champions, so that runs over time have one column.
+            prefix, values = f"{prefix}_from_champion", {"": paired.drop, **values}
+        found |= {f"{prefix}{name}": value for name, value in values.items() if value is not None}
     return found
 
 

@@ -105,6 +105,7 @@ def test_the_parent_says_who_won_and_holds_the_winner_s_metrics(tracked, client,
     winner = next(variant for variant in result.variants if variant.name == result.winner)
     assert parent.data.tags["winner"] == "onnx"
     assert parent.data.tags["verdict"] == "pass"
+    assert parent.data.tags["champion"] == "none"
     assert {key: parent.data.metrics[key] for key in winner.metrics} == pytest.approx(winner.metrics)
 
 

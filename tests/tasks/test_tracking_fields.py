@@ -31,6 +31,18 @@ def test_the_interval_of_the_drop_and_what_could_be_detected_are_metrics(noisy: 
     assert not any(name.startswith("accuracy/f1_macro_drop") for name in found)
 
 
+def test_the_drop_from_the_champion_has_one_name_for_all_champions(noisy: VariantResult) -> None:
+    paired = noisy.drop_of("accuracy/accuracy", against="torch")
+    assert paired is not None
+    behind = paired.model_copy(update={"against": "champion digits/3", "drop": 0.25})
+    limit = noisy.verdict.checks[1].model_copy(update={"against": "champion digits/3"})
+    verdict = noisy.verdict.model_copy(update={"checks": (*noisy.verdict.checks, limit)})
+    found = variant_metrics(noisy.model_copy(update={"drops": (*noisy.drops, behind), "verdict": verdict}))
+    assert found["accuracy/drop_from_champion"] == 0.25
+    assert found["accuracy/drop_from_champion_low"] == found["accuracy/drop_low"]
+    assert found["accuracy/drop"] == noisy.accuracy_drop
+
+
 def test_a_variant_says_whether_it_may_be_promoted_and_what_dominates_it(noisy: VariantResult) -> None:
     verdict = noisy.verdict.model_copy(update={"state": "pass"})
     passed = noisy.model_copy(update={"verdict": verdict})
