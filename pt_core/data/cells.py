@@ -77,5 +77,6 @@ def _number(cell: Any) -> float | None:
 def _category(cell: Any) -> str:
     if _is_missing(cell):
         return MISSING
+    text = str(cell)
     # Whole numbers beside missing ones are often stored as 1.0; the category is 1 all the same.
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -81,7 +81,6 @@ class Growing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stream = path.open("wb")
         self._num_rows = 0
         self._like: NDArray[Any] | None = None
 
@@ -95,12 +94,12 @@ class Growing:
         if self._like is None:
             self._like = rows[:0]
         assert rows.shape[1:] == self._like.shape[1:], f"{rows.shape} after {self._like.shape}"
-        self._stream.write(np.ascontiguousarray(rows, dtype=self._like.dtype).data)
+        with self._path.open("ab") as stream:
+            stream.write(np.ascontiguousarray(rows, dtype=self._like.dtype).data)
         self._num_rows += len(rows)
 
     def finish(self) -> NDArray[Any]:
-        """Close the file and return what is in it, mapped read-only."""
-        self._stream.close()
+        """Return what is in the file, mapped read-only."""
         if self._like is None or not self._num_rows:
             return np.empty((0, *(self.shape or ())), dtype=np.float32)
         shape = (self._num_rows, *self._like.shape[1:])

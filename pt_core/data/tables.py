@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def iter_cells(path: Path) -> Iterator[Cells]:
         raise DataError(f"{path}: no such file")
     try:
         yield from _csv(path) if suffix == ".csv" else _parquet(path)
-    # pandas' and pyarrow's errors of parsing are of these two; neither has one of its own for all.
-    except (ValueError, OSError) as error:
+    # pandas' and pyarrow's errors of parsing are of the first two; neither has one of its own for all.
+    except (ValueError, OSError, csv.Error) as error:
         said = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise DataError(f"{path}: cannot be read as a table: {said[0][:300]}") from error
 
@@ -44,21 +45,26 @@ def _csv(path: Path) -> Iterator[Cells]:
 
     # What is missing is decided in one place for training and prediction, not by pandas.
     options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-    header = [str(name) for name in pd.read_csv(path, header=None, nrows=1, **options).iloc[0]]
-    _check_header(header, path)
-    start = 0
+    header = _check_rows(path)
     with pd.read_csv(path, chunksize=max(100, _IN_MEMORY // len(header)), **options) as pieces:
         for piece in pieces:
-            if not isinstance(piece.index, pd.RangeIndex):
-                raise DataError(f"{path}: its rows have more cells than its header has columns")
-            short = piece[header[-1]].isna()
-            if short.any():
-                row = start + int(short.to_numpy().argmax())
-                raise DataError(
-                    f"{path}: row {row} has fewer cells than the {len(header)} columns of the header"
-                )
-            start += len(piece)
             yield {name: piece[name].tolist() for name in header}
+
+
+def _check_rows(path: Path) -> list[str]:
+    """Return the header, after a look at every row: pandas would fill up a short one in silence."""
+    with path.open(newline="", encoding="utf-8-sig") as stream:
+        rows = (row for row in csv.reader(stream) if row)
+        header = next(rows, [])
+        if not header:
+            raise DataError(f"{path}: is empty, expected a header with the names of the columns")
+        _check_header(header, path)
+        for number, row in enumerate(rows):
+            if len(row) != len(header):
+                raise DataError(
+                    f"{path}: row {number} has {len(row)} cell(s), expected {len(header)} as in the header"
+                )
+    return header
 
 
 def _parquet(path: Path) -> Iterator[Cells]:

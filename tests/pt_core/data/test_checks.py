@@ -122,7 +122,10 @@ def test_a_wrong_array_of_samples_is_described(x, expected):
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (("a", "b"), "10 label(s) up to 2 in 10 row(s): 2, 5, 8, 11, 14, ..., out of the range of the 2 name(s)"),
+        (
+            ("a", "b"),
+            "10 label(s) up to 2 in 10 row(s): 2, 5, 8, 11, 14, ..., out of the range of the 2 name(s)",
+        ),
         (("a", "b", "c", "d"), "y has 3 classes but labels has 4 name(s); none has class 'd'"),
         (("a", "b", "a"), "a more than once"),
         (("a", "b", " "), "empty name"),

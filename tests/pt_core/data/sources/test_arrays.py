@@ -12,7 +12,7 @@ from pt_core.errors import DataError
 def read(path, **paths):
     scratch = path.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return read_arrays({None: path} if not paths else paths, scratch=scratch, input_range=None)
+    return read_arrays(paths or {None: path}, scratch=scratch, input_range=None)
 
 
 @pytest.fixture
