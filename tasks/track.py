@@ -72,7 +72,7 @@ def close_failed(
         logger.warning(
             "MLflow run %s stays open, it could not be closed: %s",
             run.run_id,
-            " ".join(str(error).split())[:500],
+            str(error).partition("\n")[0][:300],
         )
 
 
