@@ -32,4 +32,4 @@ def verify(path: Path, home: Home, *, unsigned: tuple[str, ...], as_json: bool) 
     for line in report.checks:
         results.print(f"  [green]✓[/] {line}", highlight=False)
     for line in report.notes:
-        results.print(f"  [yellow]![/] {line}", highlight=False)
+        results.print(f"  [yellow]![/] {line}", highlight=False, soft_wrap=True)
