@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.artifacts.integrity_report import IntegrityReport
 from pt_core.keys import Keys, Trust
 from pt_core.record import Record
 

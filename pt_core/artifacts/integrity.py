@@ -1,4 +1,4 @@
-"""IntegrityReport: what was checked on a bundle, and the replay of its golden outputs."""
+"""What is checked of any bundle: its bytes, and its golden outputs by replaying them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pt_core.artifacts.artifact import Precision
+from pt_core.artifacts.integrity_report import IntegrityReport
 from pt_core.artifacts.tensors import read_golden
-from pt_core.bundle import Bundle, BundleKind, Manifest
+from pt_core.bundle import Bundle, Manifest
 from pt_core.errors import IntegrityError
-from pt_core.record import Record
+
+__all__ = ["GOLDEN_RELATIVE_TOLERANCE", "IntegrityReport", "replay_golden", "report_bytes"]
 
 GOLDEN_RELATIVE_TOLERANCE = 1e-4
 """Greatest difference of a replayed FP32 logit, as a share of the greatest absolute golden logit."""
@@ -23,27 +25,6 @@ RELATIVE_TOLERANCE: dict[Precision, float] = {
     "int8": 5e-2,
 }
 """The same by the precision of an artifact: kernels of another CPU round elsewhere."""
-
-
-class IntegrityReport(Record):
-    """A bundle that passed every check."""
-
-    kind: BundleKind
-    """What the bundle is."""
-    directory: str
-    """Where it is."""
-    digest: str
-    """SHA-256 of its manifest."""
-    num_files: int
-    """Files checked, the manifest left out."""
-    size_bytes: int
-    """Their size together."""
-    checks: tuple[str, ...]
-    """What was checked, one short sentence each."""
-    golden_max_abs_error: float | None
-    """Greatest absolute difference of a replayed golden logit; undefined for a bundle without outputs."""
-    notes: tuple[str, ...] = ()
-    """What is not proved of it, one short sentence each."""
 
 
 def report_bytes(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
