@@ -74,7 +74,8 @@ def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
             f"Signed by the key {signer[:16]}, which is not trusted here: nothing says who wrote it.",
             False,
         )
-    return f"Signed by the trusted key {(key or check_signature(directory, Path(trust.trusted_keys)))[:16]}.", True
+    proved = key or check_signature(directory, Path(trust.trusted_keys))
+    return f"Signed by the trusted key {proved[:16]}.", True
 
 
 def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:
