@@ -196,7 +196,7 @@ def _blur(x: torch.Tensor, amount: float, draws: _Draws, scale: Scale) -> torch.
     # Wide enough for three deviations, odd, and no wider than reflecting at the edge can fill.
     widest = 2 * (min(x.shape[2:]) - 1) + 1
     size = min(2 * math.ceil(3 * amount) + 1, widest)
-    sigma = (0.1 + (amount - 0.1) * draws.uniform(1)).clamp(min=1e-2).expand(-1, 2)
+    sigma = (amount * (0.25 + 0.75 * draws.uniform(1))).clamp(min=0.1).expand(-1, 2)
     blurred: torch.Tensor = gaussian_blur2d(x, size, sigma)
     return blurred
 
