@@ -69,7 +69,7 @@ def lifecycle(
     labels = tags(config) | ({"from_checkpoint": given.digest} if given else {})
     tracked = track_start(home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, labels)
     try:
-        dataset, network, _ = trained(checked, home, given)
+        dataset, network, _ = trained(checked, home, given, tracked=tracked)
         limits = checked.settings.limits.for_step()
         reference = run(convert, root_request(network, dataset, home), limits)
         track_training(tracked, network, dataset)

@@ -43,7 +43,7 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     labels = tags(config) | {"stage": "train"}
     tracked = track_start(home.tracking_uri, pipeline, name, home.mlflow_artifacts, labels)
     try:
-        dataset, checkpoint, proof = trained(checked, home)
+        dataset, checkpoint, proof = trained(checked, home, tracked=tracked)
         track_training(tracked, checkpoint, dataset)
     except BaseException:
         # The threads that wait for a child never see an interrupt: without this the run would end with the child.

@@ -15,6 +15,7 @@ from pt_core.data.dataset import Dataset
 from pt_core.evaluation.measures import check_measures
 from pt_core.evaluation.points import check_fits
 from tasks.caching import run
+from tasks.dashboard import TrackedRun
 from tasks.data import prepare
 from tasks.train import train
 from tasks.verify import verify
@@ -31,8 +32,16 @@ class Trained(NamedTuple):
     """What was checked about it."""
 
 
-def trained(checked: Checked, home: Home, given: Checkpoint | None = None) -> Trained:
+def trained(
+    checked: Checked, home: Home, given: Checkpoint | None = None, *, tracked: TrackedRun | None = None
+) -> Trained:
     """Prepare the samples, then train and verify; or verify the given checkpoint and hold it against the configuration.
+
+    Args:
+        checked: the configuration.
+        home: where everything is kept.
+        given: the checkpoint to go on from in place of training.
+        tracked: the MLflow run that every epoch is logged to as it ends.
 
     Raises:
         ConfigError: the given checkpoint is one of other data or another network.
@@ -50,5 +59,5 @@ def trained(checked: Checked, home: Home, given: Checkpoint | None = None) -> Tr
         check_fit(given, settings, dataset)
         return Trained(dataset, given, proof)
     request = train_request(settings, dataset, home, base_dir=checked.base_dir)
-    checkpoint = run(train, request, settings.limits.for_training())
+    checkpoint = run(train, request, settings.limits.for_training(), tracked)
     return Trained(dataset, checkpoint, run(verify, verify_request(checkpoint), limits))

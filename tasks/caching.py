@@ -95,10 +95,16 @@ def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectF
     return rebuilt
 
 
-def run(task: Task[..., R], request: Record, limits: Limits) -> R:
+def run(task: Task[..., R], request: Record, limits: Limits, *rest: object) -> R:
     """Submit one cached task, wait for it, and return its record with its bytes checked.
+
+    Args:
+        task: the task.
+        request: what it is asked, which alone decides what it returns.
+        limits: what it may take.
+        rest: what else it is given, e.g. where to log.
 
     Raises:
         PtCoreError: what the task raised.
     """
-    return settle(task, request, limits, task.submit(request, limits))
+    return settle(task, request, limits, task.submit(request, limits, *rest))

@@ -38,16 +38,19 @@ class _LogDisplay:
 
     def __init__(self) -> None:
         self._loggers: list[logging.LoggerAdapter[logging.Logger]] = []
+        self._quarters: list[int] = []
 
     def start(self, name: str) -> int:
         # Taken here, on the task's own thread: progress arrives on another, which knows of no task.
         self._loggers.append(cast("logging.LoggerAdapter[logging.Logger]", get_run_logger()))
+        self._quarters.append(0)
         self._loggers[-1].info("%s started", name)
         return len(self._loggers) - 1
 
     def update(self, bar: int, progress: Progress) -> None:
-        quarter = max(progress.total // 4, 1)
-        if progress.done % quarter == 0:
+        quarter = 4 * progress.done // max(progress.total, 1)
+        if quarter != self._quarters[bar]:
+            self._quarters[bar] = quarter
             self._loggers[bar].info("%d of %d %s", progress.done, progress.total, progress.message)
 
     def finish(self, bar: int, *, succeeded: bool) -> None:

@@ -20,6 +20,7 @@ from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, P
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
 from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
+from pydantic import ValidationError  # noqa: E402
 
 from pt_core.artifacts.artifact import Artifact  # noqa: E402
 from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics  # noqa: E402
@@ -29,10 +30,12 @@ from pt_core.decision.compare import comparison_rows  # noqa: E402
 from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
 from pt_core.decision.tables import to_csv  # noqa: E402
 from tasks import tracking_fields as fields  # noqa: E402
+from tasks.alias_lock import Claimant  # noqa: E402
 from tasks.dashboard import TrackedRun, VariantTracking, without_secrets  # noqa: E402
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
+_OWNER = "owner_process"
 _MAX_METRICS = 1000
 _MAX_PARAMS = 100
 _DATASET_DIGEST_LENGTH = 12
@@ -63,6 +66,7 @@ def start_run(
     client = _client(tracking_uri)
     location = None if tracking_uri.startswith("http") else Path(artifact_root).resolve().as_uri()
     experiment_id = _ensure_experiment(client, experiment, location)
+    _close_dead(client, experiment_id)
     return _create_run(
         client, tracking_uri, experiment_id, run_name, {"role": "pipeline", "stage": "lifecycle", **tags}
     )
@@ -81,11 +85,20 @@ def log_checkpoint(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
         "precision_reason": checkpoint.precision_reason,
         **fields.git_tags(checkpoint),
     }
-    metrics = [metric for epoch in checkpoint.history for metric in _epoch_metrics(epoch)]
+    # Those that were logged while the training went on are not logged twice.
+    known = {point.step for point in client.get_metric_history(run.run_id, "training/train_loss")}
+    epochs = [epoch for epoch in checkpoint.history if epoch.epoch not in known]
+    metrics = [metric for epoch in epochs for metric in _epoch_metrics(epoch)]
     _log_batch(client, run.run_id, metrics=metrics, params=fields.training_params(checkpoint), tags=tags)
     client.log_inputs(run.run_id, datasets=[_dataset_input(dataset, context="train")])
     if checkpoint.warm_start:
         _log_files(client, run.run_id, {"warm_start.json": checkpoint.warm_start.to_json().encode()})
+
+
+def log_figures(run: TrackedRun, figures: Mapping[str, float], *, step: int) -> None:
+    """Log some figures of one step while the run goes on."""
+    metrics = [_metric(name, value, step=step) for name, value in figures.items()]
+    _log_batch(_client(run.tracking_uri), run.run_id, metrics=metrics, params={}, tags={})
 
 
 def log_variant(
@@ -173,8 +186,18 @@ def _create_run(
     client: MlflowClient, tracking_uri: str, experiment_id: str, name: str, tags: Mapping[str, str]
 ) -> TrackedRun:
     clean = {key: without_secrets(value) for key, value in tags.items()}
+    clean[_OWNER] = Claimant.this_process().to_json()
     run = client.create_run(experiment_id, run_name=name, tags=clean)
     return TrackedRun(tracking_uri=tracking_uri, experiment_id=experiment_id, run_id=run.info.run_id)
+
+
+def _close_dead(client: MlflowClient, experiment_id: str) -> None:
+    """Close the runs whose process is known to have been killed: nobody else ever would."""
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        owner = run.data.tags.get(_OWNER)
+        with contextlib.suppress(ValidationError):  # a tag that somebody else wrote
+            if owner and Claimant.from_json(owner).is_dead:
+                client.set_terminated(run.info.run_id, status="KILLED")
 
 
 @contextlib.contextmanager

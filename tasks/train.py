@@ -9,9 +9,13 @@ from prefect.logging import get_run_logger
 
 from pt_core.artifacts.checkpoint import Checkpoint, StartedFrom
 from pt_core.building.failure import run_recorded
+from pt_core.isolation import Progress
 from pt_core.limits import Limits
+from pt_core.training.memory import with_halving
 from pt_core.training.requests import TrainRequest
 from tasks.caching import cache_key
+from tasks.dashboard import TrackedRun
+from tasks.follow import followed
 from tasks.progress import shown
 
 
@@ -22,18 +26,28 @@ from tasks.progress import shown
     persist_result=True,
     result_serializer="json",
 )
-def train(request: TrainRequest, limits: Limits) -> Checkpoint:
-    """Train the network in a process of its own."""
-    with shown() as on_progress:
-        checkpoint = run_recorded(
-            "pt_core.training.fit:train",
-            request,
-            name="train",
-            reply=Checkpoint,
-            store=Path(request.store),
-            limits=limits,
-            on_progress=on_progress,
-        )
+def train(request: TrainRequest, limits: Limits, tracked: TrackedRun | None = None) -> Checkpoint:
+    """Train the network in a process of its own, and log its epochs to ``tracked`` as they end."""
+    with shown() as show, followed(tracked) as log:
+
+        def on_progress(progress: Progress) -> None:
+            show(progress)
+            log(progress)
+
+        def attempt(request: TrainRequest) -> Checkpoint:
+            return run_recorded(
+                "pt_core.training.fit:train",
+                request,
+                name="train",
+                reply=Checkpoint,
+                store=Path(request.store),
+                limits=limits,
+                on_progress=on_progress,
+            )
+
+        checkpoint = with_halving(attempt, request)
+    for remark in checkpoint.remarks:
+        get_run_logger().warning("training: %s", remark)
     if checkpoint.warm_start:
         _log_warm_start(checkpoint.warm_start)
     return checkpoint
