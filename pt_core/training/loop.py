@@ -30,11 +30,7 @@ class Data(NamedTuple):
     validation: Samples
     """What is watched."""
     fetch_train: EpochFetch
-<<<<<<< HEAD
     """Reads rows of the first onto the device, changed at random in each epoch where that is configured."""
-=======
-    """From an epoch to what reads rows of the first onto the device, changed at random where that is configured."""
->>>>>>> 0b0b0bd (wip3)
     fetch_validation: Fetch
     """Reads rows of the second."""
 
