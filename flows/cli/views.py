@@ -144,5 +144,5 @@ def _challenge_page(found: Challenge, loaded: Sequence[RunResult]) -> str:
     ours = next(variant for variant in last.variants if variant.name == last.winner)
     if found.accuracy_drop is None or not (theirs and theirs.evaluation and ours.evaluation):
         return challenge_page(found, None)
-    pair = (found.champion.variant, theirs.evaluation), (found.challenger.variant, ours.evaluation)
+    pair = ("champion", theirs.evaluation), ("challenger", ours.evaluation)
     return challenge_page(found, disagreements_between(*pair, dataset=last.dataset))

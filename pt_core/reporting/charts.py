@@ -55,7 +55,7 @@ def variants_chart(
         x_title=f"latency / {result.reference} (left is faster)",
         y_title="accuracy",
         x_ticks=_thinned([Tick(x(r), f"{r:g} x") for r in _RATIOS if x_low <= r <= x_high]),
-        y_ticks=tuple(Tick(y(value), _plain(value)) for value in round_ticks(y_low, y_high)),
+        y_ticks=_accuracy_ticks(y, y_low, y_high),
         entries=with_names([_variant(row, x, y, largest) for row in shown]),
         lines=_front(shown, x, y),
         band=(max(0.0, x(low)), min(100.0, x(high))),
@@ -123,13 +123,14 @@ def _over_time(rows: Sequence[RunRow], key: str, title: str, own: Value, referen
         return None
     low, high = _accuracy_range(values) if key == "accuracy" else (0.0, 1.08 * max(values))
     x, y = _places(len(rows)), linear(high, low)
+    ticks = tuple(Tick(y(value), _plain(value)) for value in round_ticks(low, high))
     return Chart(
         key=key,
         title=title,
         x_title="run, the oldest first",
         y_title="",
         x_ticks=_thinned([Tick(x(number), _day(row)) for number, row in enumerate(rows)], at_most=4),
-        y_ticks=tuple(Tick(y(value), _plain(value)) for value in round_ticks(low, high)),
+        y_ticks=_accuracy_ticks(y, low, high) if key == "accuracy" else ticks,
         entries=tuple(_run(row, x(number), y, own, reference) for number, row in enumerate(rows)),
         lines=(
             *_lines("reference", rows, x, y, reference),
@@ -146,7 +147,7 @@ def _run(row: RunRow, x: float, y: Scale, own: Value, reference: Value) -> Entry
     # A run that chose nothing has its mark at the bottom, so that it can be pointed at.
     marks = [Mark(x, 100.0, "fail", diameter=14) if mine is None else Mark(x, y(mine), "pass")]
     if other is not None:
-        marks.append(Mark(x, y(other), "reference", diameter=9, is_hollow=True))
+        marks.append(Mark(x, y(other), "reference", diameter=16, is_hollow=True))
     facts = (
         ("started", row.started_at[:16].replace("T", " ")),
         ("winner", row.winner or "none"),
@@ -200,7 +201,14 @@ def _places(count: int) -> Scale:
 
 def _accuracy_range(values: Sequence[float]) -> tuple[float, float]:
     margin = max(0.004, 0.22 * (max(values) - min(values)))
-    return max(-0.02, min(values) - margin), min(1.02, max(values) + margin)
+    # Room for a sign at 1, though no tick stands above it.
+    return max(-0.02, min(values) - margin), min(1.0 + 0.2 * margin, max(values) + margin)
+
+
+def _accuracy_ticks(y: Scale, low: float, high: float) -> tuple[Tick, ...]:
+    return tuple(
+        Tick(y(value), _plain(value)) for value in round_ticks(low, high) if -1e-9 <= value <= 1 + 1e-9
+    )
 
 
 def _thinned(ticks: Sequence[Tick], *, at_most: int = _MAX_TICKS) -> tuple[Tick, ...]:

@@ -45,12 +45,12 @@ def variants_page(results: Sequence[RunResult]) -> str:
         _group(number, result, [row for row in rows if row.run == result.run_name])
         for number, result in enumerate(results)
     ]
-    chosen = [f"{result.winner or 'none'} of {result.run_name}" for result in results]
+    chosen = ", ".join(f"{result.winner or 'none'} of {result.run_name}" for result in results)
     names = ", ".join(dict.fromkeys(result.pipeline for result in results))
     return _render(
         title=f"Variants of {len(results)} runs" if len(results) > 1 else f"Variants of {groups[0].run}",
         subtitle=f"{names} · {results[0].dataset.split('test').num_samples} test samples",
-        sentence=f"chosen: {', '.join(chosen)}",
+        sentence=f"chosen: {chosen}" if len(results) > 1 else results[0].sentence,
         refused=not any(result.winner for result in results),
         groups=groups,
     )
