@@ -76,7 +76,7 @@ class _Reader:
         elif split is not None:
             self._splits += [split] * length
         self.num_rows += length
-        report_progress(self.num_rows, 0, "rows read")
+        report_progress(self.num_rows, self.num_rows, "rows read")
 
     def finish(self, config: DataConfig) -> RawData:
         """Return what was read."""

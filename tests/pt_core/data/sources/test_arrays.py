@@ -77,3 +77,64 @@ def test_numbers_as_names_are_refused(path):
     np.savez(path, x=np.zeros((2, 2)), y=np.zeros(2), labels=np.array([1, 2]))
     with pytest.raises(DataError, match="labels has dtype int64"):
         read(path)
+
+
+def write(path, rows, **arrays):
+    x = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
+    np.savez(path, x=x, y=np.arange(rows) % 2, **arrays)
+    return x
+
+
+def test_large_arrays_are_mapped_and_not_read(path):
+    x = np.random.default_rng(0).random((200, 1000))
+    np.savez_compressed(path, x=np.asfortranarray(x), y=np.zeros(200))
+    raw = read(path)
+    assert isinstance(raw.x, np.memmap)
+    np.testing.assert_array_equal(raw.x, x)
+
+
+def test_ids_and_splits_of_each_row_are_read(path):
+    split = np.array(["train", "test"] * 3)
+    write(path, 6, ids=np.array([3, 3, 1, 1, 2, 2]), split=split)
+    raw = read(path)
+    assert (raw.ids.tolist(), raw.split.tolist()) == ([3, 3, 1, 1, 2, 2], split.tolist())
+
+
+def test_a_file_for_each_split_is_joined(tmp_path):
+    one, two = write(tmp_path / "a.npz", 4), write(tmp_path / "b.npz", 3)
+    raw = read(tmp_path / "x", train=tmp_path / "a.npz", test=tmp_path / "b.npz")
+    np.testing.assert_array_equal(raw.x, np.concatenate([one, two]))
+    assert raw.y.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    assert raw.split.tolist() == ["train"] * 4 + ["test"] * 3
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (
+            {"x": np.zeros((3, 5), np.float32), "y": np.zeros(3)},
+            r"shape of one sample of x \(5,\), expected \(2,\)",
+        ),
+        ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, "dtype of x float64, expected float32"),
+        ({"x": np.zeros((3, 2), np.float32), "y": np.zeros(3), "labels": np.array(["a"])}, "arrays"),
+    ],
+)
+def test_files_that_are_no_parts_of_one_data_set_are_refused(tmp_path, other, expected):
+    write(tmp_path / "a.npz", 4)
+    np.savez(tmp_path / "b.npz", **other)
+    with pytest.raises(DataError, match=expected):
+        read(tmp_path / "x", train=tmp_path / "a.npz", test=tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"ids": np.arange(5)}, r"ids has dtype int64 and shape \(5,\)"),
+        ({"ids": np.zeros(6)}, "ids has dtype float64"),
+        ({"split": np.zeros(6, int)}, "split has dtype int64.*expected text"),
+    ],
+)
+def test_ids_and_splits_of_another_form_are_refused(path, arrays, expected):
+    write(path, 6, **arrays)
+    with pytest.raises(DataError, match=expected):
+        read(path)
