@@ -294,12 +294,15 @@ def diff(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="New folder for the project.")],
+    template: Annotated[
+        Literal["arrays", "table", "images"], typer.Option(help="What the samples are in.")
+    ] = "arrays",
     as_json: Json = False,
 ) -> None:
-    """Make a starter project with its own network and data file, ready to run."""
+    """Make a starter project with its own data, ready to run."""
     from flows.cli.init import init as command
 
-    guarded(lambda: command(folder, as_json=as_json), as_json=as_json)
+    guarded(lambda: command(folder, template=template, as_json=as_json), as_json=as_json)
 
 
 app.add_typer(keys, name="keys")
