@@ -61,16 +61,22 @@ def choose_modules(network: nn.Module, patterns: Sequence[str]) -> list[nn.Modul
         ConfigError: a pattern matches nothing, or a container that is never called.
     """
     modules = {name: module for name, module in own_network(network).named_modules() if name}
+    matched = matching(patterns, tuple(modules), where=_WHERE)
     chosen: dict[str, nn.Module] = {}
-    for name in matching(patterns, tuple(modules), where=_WHERE):
+    for name in matched:
         if isinstance(modules[name], nn.ModuleList | nn.ModuleDict):
-            raise ConfigError(
-                f"{_WHERE}: {name} is an nn.{type(modules[name]).__name__}, which is never called itself; "
-                f"take the modules in it by {name}.*"
-            )
-        if not any(name.startswith(f"{outer}.") for outer in chosen):
+            _refuse_alone(name, modules[name], matched)
+        elif not any(name.startswith(f"{outer}.") for outer in chosen):
             chosen[name] = modules[name]
     return list(dict.fromkeys(chosen.values()))
+
+
+def _refuse_alone(name: str, container: nn.Module, matched: Sequence[str]) -> None:
+    if not any(other.startswith(f"{name}.") for other in matched):
+        raise ConfigError(
+            f"{_WHERE}: {name} is an nn.{type(container).__name__}, which is never called itself; "
+            f"take the modules in it by {name}.*"
+        )
 
 
 def find_blocks(network: nn.Module) -> list[nn.Module]:

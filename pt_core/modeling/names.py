@@ -32,8 +32,11 @@ def _near(pattern: str, names: Sequence[str]) -> str:
     below = [name for name in names if name.startswith(f"{pattern}.")]
     if below:
         return f"did you mean {pattern}.*? {len(below)} names begin so, the first is {below[0]}"
-    near = difflib.get_close_matches(pattern.rstrip("*").rstrip("."), names, n=_NUM_NEAR, cutoff=0.3)
+    parts = [name.split(".") for name in names]
+    # The beginnings of names too: a mistake in one is far from every whole name.
+    known = dict.fromkeys(".".join(one[:end]) for one in parts for end in range(1, len(one) + 1))
+    near = difflib.get_close_matches(pattern.rstrip("*."), known, n=_NUM_NEAR)
     if near:
-        return f"near are {', '.join(near)}"
+        return f"near are {', '.join(name if name in names else f'{name}.*' for name in near)}"
     shown = ", ".join(names[:_NUM_NEAR]) or "none"
     return f"the first of the {len(names)} names: {shown}"

@@ -131,3 +131,40 @@ def test_equal_seeds_give_equal_weights_whatever_the_global_generator(method):
     drawn(other, method, seed=6)
     assert torch.equal(first.weight, second.weight)
     assert not torch.equal(first.weight, other.weight)
+
+
+# Layers of each kind that is drawn, with fan-in and fan-out counted by hand.
+LAYERS = {
+    "linear": (lambda: nn.Linear(300, 200), 300, 200),
+    "conv1d": (lambda: nn.Conv1d(60, 80, 5), 60 * 5, 80 * 5),
+    "conv2d": (lambda: nn.Conv2d(40, 60, 3), 40 * 9, 60 * 9),
+    "conv2d-grouped": (lambda: nn.Conv2d(64, 128, 3, groups=2), 32 * 9, 128 * 9),
+    "conv3d": (lambda: nn.Conv3d(16, 32, 3), 16 * 27, 32 * 27),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("method", ["xavier", "kaiming", "normal"])
+def test_every_kind_of_layer_has_the_deviation_of_the_formula(name, method):
+    make, fan_in, fan_out = LAYERS[name]
+    weight = drawn(nn.Sequential(make(), nn.ReLU(), nn.Linear(2, 2)), method)[0].weight.detach()
+    gain = math.sqrt(2)
+    expected = {
+        "xavier": gain * math.sqrt(2 / (fan_in + fan_out)),
+        "kaiming": gain / math.sqrt(fan_in),
+        "normal": 0.02,
+    }[method]
+    # The deviation of n draws varies by 1 / sqrt(2 n) of itself at most; the layers have 13,824 weights or more.
+    assert deviation(weight) == pytest.approx(expected, rel=0.03)
+    assert float(weight.mean()) == pytest.approx(0, abs=0.05 * expected)
+    if method == "xavier":
+        assert float(weight.abs().max()) <= gain * math.sqrt(6 / (fan_in + fan_out))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_kind_of_layer_is_orthogonal_over_its_flattened_filters(name):
+    make, _, _ = LAYERS[name]
+    weight = drawn(nn.Sequential(make(), nn.ReLU(), nn.Linear(2, 2)), "orthogonal")[0].weight.detach()
+    rows = weight.flatten(1)
+    assert rows.shape[0] <= rows.shape[1]
+    torch.testing.assert_close(rows @ rows.T, 2 * torch.eye(len(rows)), atol=1e-4, rtol=0)

@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pt_core.errors import ConfigError
 from pt_core.modeling.cnn import cnn
-from pt_core.modeling.memory import find_blocks, gradient_checkpointing
+from pt_core.modeling.memory import choose_modules, find_blocks, gradient_checkpointing, saving_memory
 from pt_core.modeling.mlp import mlp
 from pt_core.modeling.resnet import ResidualBlock, resnet18
 
@@ -99,3 +99,74 @@ def test_a_network_without_blocks_is_refused_with_what_to_do():
         gradient_checkpointing(mlp((64,), 10)),
     ):
         pass
+
+
+class Deep(nn.Module):
+    """Blocks with dropout and batch normalisation in a list, and attention-like parts outside any container."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(64, 32)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.5)) for _ in range(3)
+        )
+        self.mixer = nn.Sequential(nn.Linear(32, 32), nn.Dropout(0.2))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = self.stem(x.flatten(1))
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(self.mixer(x) + self.mixer(x))
+
+
+@pytest.mark.parametrize("patterns", [["blocks.*"], ["mixer", "blocks.1"], ["*"], ["blocks.*.1", "head"]])
+def test_chosen_modules_give_the_same_bits_with_dropout_and_batch_statistics(patterns):
+    networks = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        networks.append(Deep())
+    plain, saving = networks
+    expected_loss, expected_grads = one_step(plain)
+    with gradient_checkpointing(saving, patterns) as num_modules:
+        loss, grads = one_step(saving)
+    assert num_modules > 0
+    assert torch.equal(loss, expected_loss)
+    assert all(torch.equal(*pair) for pair in zip(grads, expected_grads, strict=True))
+    assert all(torch.equal(value, plain.state_dict()[key]) for key, value in saving.state_dict().items())
+    assert int(saving.blocks[1][1].num_batches_tracked) == 1
+
+
+def test_only_the_chosen_modules_are_computed_again():
+    network, counts = Deep(), {"blocks.0": 0, "blocks.2": 0}
+    for name in counts:
+        hook = lambda *_, name=name: counts.update({name: counts[name] + 1})  # noqa: E731
+        network.get_submodule(name)[0].register_forward_hook(hook)
+    with gradient_checkpointing(network, ["blocks.2"]):
+        one_step(network)
+    assert counts == {"blocks.0": 1, "blocks.2": 2}
+
+
+def test_of_a_module_inside_another_the_outer_one_is_taken():
+    network = Deep()
+    assert choose_modules(network, ["blocks.*"]) == list(network.blocks)
+    assert choose_modules(network, ["blocks.0*", "mixer"]) == [network.blocks[0], network.mixer]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["block.*"], r"model\.gradient_checkpointing\[0\]: 'block\.\*' matches no name; near are blocks"),
+        (["blocks"], r"blocks is an nn\.ModuleList, which is never called itself; .* by blocks\.\*"),
+    ],
+)
+def test_a_pattern_that_chooses_nothing_to_recompute_is_refused(patterns, expected):
+    with pytest.raises(ConfigError, match=expected), gradient_checkpointing(Deep(), patterns):
+        pass
+
+
+def test_switched_off_nothing_is_recomputed():
+    network = Deep()
+    with saving_memory(network, choice=False) as num_modules:
+        assert num_modules == 0
+        assert not any("forward" in module.__dict__ for module in network.modules())
