@@ -10,6 +10,7 @@ from pt_core.artifacts.registry import make_format
 from pt_core.bundle import Bundle
 from pt_core.errors import IntegrityError
 from pt_core.keys import Trust, trust_here, trusted_keys
+from pt_core.manifest import read_manifest
 from pt_core.signing import check_signature, signer_of
 
 MIN_DIGEST_DIGITS = 12
@@ -90,11 +91,22 @@ def signed_or_named(bundle: Bundle, trust: Trust, *, why: str) -> str | None:
     try:
         return check_signature(directory, Path(trust.trusted_keys))
     except IntegrityError as error:
+        # A name without its digest is that of whatever lies there later.
+        digest = bundle.digest[:MIN_DIGEST_DIGITS]
+        name = directory.name if directory.name.endswith(f"-{digest}") else digest
+        inside = "; it lies in a release, whose folder to give instead" if _is_in_release(directory) else ""
         raise IntegrityError(
-            f"{error.message}; {why}, so it is not loaded; if you vouch for it, say so by its name: "
-            f"--trust-unsigned {directory.name}",
+            f"{error.message}; {why}, so it is not loaded{inside}; if you vouch for it, say so by its name: "
+            f"--trust-unsigned {name}",
             details=error.details,
         ) from error
+
+
+def _is_in_release(directory: Path) -> bool:
+    try:
+        return read_manifest(directory.parent)[0].kind == "release"
+    except IntegrityError:
+        return False
 
 
 def _names(entry: str, bundle: Bundle) -> bool:

@@ -24,7 +24,7 @@ def write_card(result: RunResult, variant: VariantResult, artifact: Artifact, se
         ("Input and output", _interface(serving)),
         ("Training data", _data(result)),
         ("Measured", _measured(variant)),
-        ("Against the reference", _drops(variant)),
+        ("Against the reference and the champion", _drops(variant)),
         ("Not measured", _not_measured(result, variant)),
         ("Limits", _limits(result, variant, artifact)),
         ("Environment", _environments(result, variant, artifact)),
@@ -49,6 +49,7 @@ def _verdict(result: RunResult, variant: VariantResult) -> Lines:
             check.metric,
             check.rule,
             f"{check.limit:g}",
+            check.against or "",
             _number(check.observed),
             _ends(check.interval),
             check.method or check.decided_by,
@@ -62,7 +63,9 @@ def _verdict(result: RunResult, variant: VariantResult) -> Lines:
     said = [f"**{verdict.state}**, judged against {_text(verdict.reference)} in the run `{result.run_name}`."]
     if variant.why_not_promotable:
         said += ["", f"Not promotable by its run: {_text(variant.why_not_promotable)}."]
-    table = _table(("metric", "rule", "limit", "observed", "95 % interval", "decided by", "state"), rows)
+    table = _table(
+        ("metric", "rule", "limit", "against", "observed", "95 % interval", "decided by", "state"), rows
+    )
     return [*said, "", _text(chosen), "", *table]
 
 

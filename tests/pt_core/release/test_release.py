@@ -103,7 +103,7 @@ def test_the_card_says_what_was_not_measured_no_less_than_what_was(released: Rel
     card = (Path(released.directory) / CARD).read_text()
     for said in (
         "all 2 rules hold: accuracy 0.9889",
-        "| accuracy/accuracy | at_least | 0.95 | 0.9889 | 0.9689 to 1.0000 |",
+        "| accuracy/accuracy | at_least | 0.95 |  | 0.9889 | 0.9689 to 1.0000 |",
         "- `accuracy/top_k_accuracy`: no reason was recorded",
         "- `efficiency/best_batch_size`: no sweep over batch sizes was made",
         "No slice of the data was measured apart",
@@ -257,8 +257,19 @@ def test_the_user_may_vouch_for_a_release_by_its_name_or_its_digest(
     remake(folder)
     # The name says another digest than the bytes have.
     for entry in (name, released.digest, "release", released.digest[:11]):
-        with pytest.raises(IntegrityError, match=f"--trust-unsigned {name}"):
+        with pytest.raises(IntegrityError, match=r"--trust-unsigned [0-9a-f]{12}$"):
             open_release(folder, trust=trust.accepting(entry))
+
+
+def test_an_artifact_inside_a_release_points_at_the_release(
+    result: RunResult, home: Path, keys: Keys, trust: Trust
+) -> None:
+    made = release(result, home / "programs", keys, "torchscript")
+    with pytest.raises(
+        IntegrityError, match=f"whose folder to give.*--trust-unsigned {made.artifact_digest[:12]}$"
+    ):
+        open_for_use(Path(made.directory) / "artifact", trust=trust)
+    assert open_for_use(Path(made.directory), trust=trust) == made.artifact
 
 
 def flip_campaign(released: Release, trust: Trust, folder: Path, num_flips: int) -> list[str]:
