@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pt_core.child import is_out_of_memory
 from pt_core.errors import ConfigError
 from pt_core.modeling.axes import axis_shapes, resize
 from pt_core.modeling.spec import ModelSpec
@@ -85,6 +86,8 @@ def _forward(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, mode: 
     try:
         logits = network(batch)
     except _REFUSALS as error:
+        if is_out_of_memory(error):  # no fault of the network: half the batch may do
+            raise
         raise ConfigError(
             f"model: {spec.target} failed{mode} on a batch of shape {tuple(batch.shape)}: "
             f"{type(error).__name__}: {error}"

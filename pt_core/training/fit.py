@@ -79,12 +79,13 @@ def train(request: TrainRequest) -> Checkpoint:
         StepFailed: the scaler skipped every step, or the disk refused a checkpoint.
     """
     check_digest(request.dataset)
-    job = _set_up(request)
-    try:
-        with saving_memory(job.session.network, request.model.gradient_checkpointing), _named(job):
-            return _train(job)
-    finally:
-        job.trail.release()
+    with _named(request):
+        job = _set_up(request)
+        try:
+            with saving_memory(job.session.network, request.model.gradient_checkpointing):
+                return _train(job)
+        finally:
+            job.trail.release()
 
 
 def _set_up(request: TrainRequest) -> Job:
@@ -92,7 +93,7 @@ def _set_up(request: TrainRequest) -> Job:
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)
     spec = complete_spec(
-        request.model, request.dataset, channels_last=config.channels_last, batch_size=config.batch_size
+        request.model, request.dataset, channels_last=config.channels_last, batch_size=_micro_batch(request)
     )
     flops = network_cost(build_network(spec).eval(), input_shape=spec.input_shape).flops
     data = _open_data(request, device)
@@ -106,7 +107,7 @@ def _set_up(request: TrainRequest) -> Job:
         precision=decision.precision,
         total_steps=config.epochs * steps_per_epoch(len(y), config),
         source=request.warm_start,
-        micro_batch=-(-config.batch_size // 2) if request.halve_batch else config.batch_size,
+        micro_batch=_micro_batch(request),
         class_weights=class_weights(config.class_weights, y, num_classes=spec.num_classes),
     )
     trail = open_trail(request, writes=session.peers.writes)
@@ -247,21 +248,23 @@ def _write(
     )
 
 
+def _micro_batch(request: TrainRequest) -> int:
+    """Return how many samples a forward pass takes: at least two, for batch normalisation."""
+    size = request.config.batch_size
+    return max(2, -(-size // 2)) if request.halve_batch else size
+
+
 def _num_parameters(network: nn.Module, *, trained: bool) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad == trained)
 
 
 @contextlib.contextmanager
-def _named(job: Job) -> Iterator[None]:
+def _named(request: TrainRequest) -> Iterator[None]:
     """Give want of memory its own type, whichever library says it."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        batch = job.session.micro_batch
-        raise OutOfMemory(
-            f"train: out of memory with {batch} samples a forward pass on {job.session.device}: {error}"[
-                :1000
-            ]
-        ) from error
+        said = f"train: out of memory with {_micro_batch(request)} samples a forward pass: {error}"
+        raise OutOfMemory(said[:1000]) from error

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
+from pt_core.errors import ConfigError
 from pt_core.modeling.cnn import cnn
 from pt_core.training.config import TrainConfig
 from pt_core.training.optim import make_optimizer
+from pt_core.training.recipes import OPTIMIZERS
 from pt_core.training.schedule import make_schedule
 
 
@@ -73,3 +78,102 @@ def test_frozen_weights_are_left_out():
     assert sum(p.numel() for group in optimizer.param_groups for p in group["params"]) == 6
     schedule = make_schedule(optimizer, TrainConfig(schedule="constant", learning_rate=3e-3), total_steps=1)
     assert schedule.learning_rate == 3e-3
+
+
+CLASSES = sorted(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_optimizer_is_torchs_and_takes_the_options_it_lists(name):
+    taken = inspect.signature(getattr(torch.optim, OPTIMIZERS[name].class_name)).parameters
+    assert set(OPTIMIZERS[name].options) <= set(taken)
+    assert ("weight_decay" in taken) == OPTIMIZERS[name].decays
+    left = set(taken) - set(OPTIMIZERS[name].options) - {"params", "lr", "weight_decay"}
+    # What decides how torch computes and not what, and SGD's own key.
+    assert left <= {"foreach", "fused", "maximize", "capturable", "differentiable", "momentum"}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_optimizer_moves_as_torchs_own(name):
+    torch.manual_seed(0)
+    x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
+    ours, theirs = nn.Linear(8, 3), nn.Linear(8, 3)
+    theirs.load_state_dict(ours.state_dict())
+    config = TrainConfig(optimizer=name, learning_rate=0.01, weight_decay=0.0, momentum=0.5)
+    made = make_optimizer(ours, config)
+    extra = {"momentum": 0.5} if name == "sgd" else {}
+    decay = {"weight_decay": 0.0} if OPTIMIZERS[name].decays else {}
+    expected = getattr(torch.optim, OPTIMIZERS[name].class_name)(theirs.parameters(), 0.01, **decay, **extra)
+    before = ours.weight.detach().clone()
+    for _ in range(5):
+        for network, optimizer in ((ours, made), (theirs, expected)):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x), y).backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, theirs.weight)
+    assert not torch.equal(ours.weight, before)
+
+
+def test_an_option_reaches_the_optimizer():
+    config = TrainConfig(optimizer="nadam", optimizer_options={"betas": [0.8, 0.9], "eps": 1e-6})
+    group = make_optimizer(nn.Linear(2, 2), config).param_groups[0]
+    assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-6)
+
+
+def test_an_option_that_the_optimizer_does_not_take_is_refused_by_name():
+    expected = (
+        r"optimizer_options\.beta: adamw takes no such option \(did you mean betas\?\); it takes betas, eps"
+    )
+    with pytest.raises(ValidationError, match=expected):
+        TrainConfig(optimizer_options={"beta": 0.9})
+
+
+def test_a_value_that_torch_refuses_is_an_error_of_the_configuration():
+    config = TrainConfig(optimizer_options={"betas": [0.9, 2.0]})
+    with pytest.raises(ConfigError, match=r"train\.optimizer_options: adamw refuses .*beta"):
+        make_optimizer(nn.Linear(2, 2), config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "lion"}, "optimizer"),
+        ({"schedule": "step"}, "schedule"),
+        ({"warmup_epochs": 1}, "one-cycle rises by itself"),
+        ({"schedule": "cosine", "warmup_epochs": 20}, "the rise must end before the training"),
+        ({"class_weights": "balanced", "sampler": "balanced"}, "would balance twice"),
+        ({"class_weights": [1.0, 0.0]}, "expected a positive number for each class"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"momentun": 0.9}, "momentun"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        TrainConfig.model_validate(changes)
+
+
+def test_the_rate_first_rises_and_then_follows_the_schedule():
+    config = TrainConfig(schedule="cosine", learning_rate=0.1, epochs=10, warmup_epochs=2.5)
+    optimizer = make_optimizer(nn.Linear(2, 2), config)
+    found = rates(make_schedule(optimizer, config, total_steps=40), optimizer, 40)
+    warm, cool = nn.Linear(2, 2), torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    warm = torch.optim.SGD(warm.parameters(), lr=0.1)
+    expected = rates(LinearLR(warm, 0.1, total_iters=9), warm, 10)
+    expected += rates(CosineAnnealingLR(cool, T_max=30), cool, 30)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("patience", [0, 2])
+def test_plateau_is_torchs_plateau(patience):
+    losses = [1.0, 0.9, 0.95, 0.9, 0.91, 0.92, 0.8, 0.79995, 0.81, 0.82, 0.83, 0.5, 0.6, 0.6, 0.6]
+    config = TrainConfig(schedule="plateau", learning_rate=0.1, plateau_patience=patience, plateau_factor=0.5)
+    optimizer = make_optimizer(nn.Linear(2, 2), config)
+    schedule = make_schedule(optimizer, config, total_steps=100)
+    theirs = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    expected = ReduceLROnPlateau(theirs, factor=0.5, patience=patience)
+    for loss in losses:
+        schedule.step()
+        schedule.observe(loss)
+        expected.step(loss)
+        assert schedule.learning_rate == pytest.approx(theirs.param_groups[0]["lr"])
+    assert schedule.learning_rate < 0.1
