@@ -60,11 +60,19 @@ def links(
         "compareRunsMode": "CHART",
         **_WORKFLOW,
     }
+    over_time = {
+        "searchFilter": "tags.role = 'pipeline'",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": "true",
+        "compareRunsMode": "CHART",
+        **_WORKFLOW,
+    }
     found = [
         Link(name="Variants side by side", url=f"{experiment}/models?{urlencode(_WORKFLOW)}"),
         Link(
             name="Charts of the variants", url=f"{experiment}/runs?{urlencode(by_accuracy, quote_via=quote)}"
         ),
+        Link(name="Runs over time", url=f"{experiment}/runs?{urlencode(over_time, quote_via=quote)}"),
         Link(name="This run", url=f"{experiment}/runs/{quote(run.run_id)}?{urlencode(_WORKFLOW)}"),
     ]
     built = [child.run_id for child in children if child.model_id]

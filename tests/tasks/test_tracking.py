@@ -272,7 +272,7 @@ def test_an_address_with_a_password_or_of_another_kind_is_refused_without_repeat
 def test_links_open_the_machine_learning_pages_of_the_run(tracked):
     run, found = tracked
     pages = {link.name: link.url for link in links(run, children=list(found.values()))}
-    assert len(pages) == 4
+    assert len(pages) == 5
     for url in pages.values():
         assert url.startswith("http://127.0.0.1:5000/#/")
         query = parse_qs(url.partition("?")[2])
