@@ -51,11 +51,12 @@ def parse_categories(cells: Sequence[Any]) -> list[str]:
 
 
 def hold_numbers(cells: Sequence[Any]) -> bool:
-    """Return whether a column's first cells are numbers, so that it is learnt from as such."""
+    """Return whether most of a column's first cells are numbers, so that the others are mistakes and not categories."""
     if any(isinstance(cell, bool) for cell in cells):
         return False
     found = parse_numbers(cells)
-    return not found.is_text.any() and not found.is_missing.all()
+    num_numbers = len(cells) - int(found.is_text.sum()) - int(found.is_missing.sum())
+    return num_numbers > int(found.is_text.sum())
 
 
 def _is_missing(cell: Any) -> bool:

@@ -39,7 +39,7 @@ class TableConfig(Record):
     target: str
     """Column with the class."""
     numeric: tuple[str, ...] | None = None
-    """Columns of numbers; null takes those that hold numbers in the first rows."""
+    """Columns of numbers; null takes those whose first cells are mostly numbers."""
     categorical: tuple[str, ...] | None = None
     """Columns of categories; null takes all that are left."""
     ignore: tuple[str, ...] = ()

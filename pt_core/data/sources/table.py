@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,11 @@ class _Reader:
     def __init__(self, table: TableConfig, scratch: Path) -> None:
         self._table = table
         self._numbers, self._codes = Growing(scratch / "numbers"), Growing(scratch / "codes")
+        self._marks = Growing(scratch / "marks")
         self._names: tuple[list[str], list[str]] | None = None
         self._vocabularies: list[dict[str, int]] = []
-        self._marks: list[NDArray[np.uint8]] = []
-        self._target: list[str] = []
+        self._classes: dict[str, int] = {}
+        self._target: list[NDArray[np.int32]] = []
         self._ids: list[str] = []
         self._splits: list[str] = []
         self.num_rows = 0
@@ -64,11 +65,10 @@ class _Reader:
         self._numbers.append(_beside([one.values for one in found], length, np.float64))
         self._marks.append(_beside(marks, length, np.uint8))
         codes = [
-            np.array([words.setdefault(word, len(words)) for word in parse_categories(cells[name])])
-            for name, words in zip(categorical, self._vocabularies, strict=True)
+            _places(cells[name], words) for name, words in zip(categorical, self._vocabularies, strict=True)
         ]
         self._codes.append(_beside(codes, length, np.int32))
-        self._target += parse_categories(cells[self._table.target])
+        self._target.append(_places(cells[self._table.target], self._classes))
         if self._table.id is not None:
             self._ids += parse_categories(cells[self._table.id])
         if self._table.split is not None:
@@ -81,9 +81,10 @@ class _Reader:
     def finish(self, config: DataConfig) -> RawData:
         """Return what was read."""
         assert self._names is not None
-        target = np.array(self._target, dtype=np.str_)
-        labels = config.labels or _sorted_labels(target)
-        y, problems = _classes(target, labels, self._table.target)
+        labels = config.labels or _sorted_labels(self._classes)
+        y, problems = _number_classes(
+            list(self._classes), np.concatenate(self._target), labels=labels, column=self._table.target
+        )
         columns = Columns(
             numeric=tuple(self._names[0]),
             categorical=tuple(self._names[1]),
@@ -92,7 +93,7 @@ class _Reader:
             vocabularies=tuple(tuple(words) for words in self._vocabularies),
             table=self._table,
         )
-        problems += columns.problems(np.concatenate(self._marks))
+        problems += columns.problems(self._marks.finish())
         ids = np.array(self._ids, dtype=np.str_) if self._ids else None
         if ids is not None and (ids == MISSING).any():
             problems.append(
@@ -156,30 +157,37 @@ def _refuse_absent(cells: Cells, names: Sequence[str], path: Path) -> None:
         raise DataError(f"{path}: has no column {join(absent)}, found {has}; correct data.table")
 
 
-def _sorted_labels(target: NDArray[np.str_]) -> tuple[str, ...]:
+def _places(cells: Sequence[Any], words: dict[str, int]) -> NDArray[np.int32]:
+    """Return each cell's place in a vocabulary, which grows."""
+    found = [words.setdefault(word, len(words)) for word in parse_categories(cells)]
+    return np.array(found, dtype=np.int32)
+
+
+def _sorted_labels(classes: Iterable[str]) -> tuple[str, ...]:
     """Return the classes that are there, by number where they all are numbers."""
-    names = sorted({str(name) for name in target.tolist()} - {MISSING})
+    names = sorted(set(classes) - {MISSING})
     if all(name.lstrip("+-").isdigit() for name in names):
         names.sort(key=int)
     return tuple(names)
 
 
-def _classes(
-    target: NDArray[np.str_], labels: Sequence[str], name: str
+def _number_classes(
+    classes: Sequence[str], target: NDArray[np.int32], *, labels: Sequence[str], column: str
 ) -> tuple[NDArray[np.int64], list[str]]:
-    numbers_by_name = {label: number for number, label in enumerate(labels)}
-    y = np.array([numbers_by_name.get(cell, -1) for cell in target.tolist()], dtype=np.int64)
+    """Return the class number of each row, whose target is a place in ``classes``, and what is wrong with it."""
+    numbers = {label: number for number, label in enumerate(labels)}
+    y = np.array([numbers.get(name, -1) for name in classes], dtype=np.int64)[target]
+    is_missing = np.array([name == MISSING for name in classes], dtype=np.bool_)[target]
     problems = []
-    missing = target == MISSING
-    if missing.any():
+    if is_missing.any():
         problems.append(
-            f"column {name} (the class) has {missing.sum()} missing value(s) in {rows_of(missing)}"
+            f"column {column} (the class) has {is_missing.sum()} missing value(s) in {rows_of(is_missing)}"
         )
-    unknown = (y < 0) & ~missing
+    unknown = (y < 0) & ~is_missing
     if unknown.any():
-        found = [repr(cell) for cell in sorted(set(target[unknown].tolist()))]
+        found = [repr(name) for name in sorted(classes) if name not in numbers and name != MISSING]
         problems.append(
-            f"column {name} (the class) is {join(found)} in {rows_of(unknown)}, which data.labels has not; "
+            f"column {column} (the class) is {join(found)} in {rows_of(unknown)}, which data.labels has not; "
             f"expected {join(list(labels))}"
         )
     # Rows without a class are counted above; the checks that follow are about the others.

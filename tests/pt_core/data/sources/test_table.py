@@ -185,6 +185,16 @@ def test_columns_that_do_not_fit_the_file_are_named(tmp_path, settings, expected
     assert expected in problems(tmp_path, frame_of(), **settings)[0]
 
 
+def test_a_word_in_a_column_of_numbers_makes_it_no_column_of_categories(tmp_path):
+    frame = frame_of().astype({"age": object})
+    frame.loc[[4, 9], "age"] = "old"
+    (_, problem) = problems(tmp_path, frame)
+    assert problem.startswith(
+        "column age has 2 cell(s) that are no number in 2 row(s): 4, 9; repair them, or list"
+    )
+    assert prepared(tmp_path, frame, categorical=("age", "colour")).table.columns[1].name == "age"
+
+
 def test_an_unseen_category_is_refused_where_that_is_asked_for(tmp_path):
     frame = frame_of().assign(part=np.where(np.arange(120) < 80, "train", "test"))
     frame.loc[100, "colour"] = "violet"
