@@ -14,15 +14,17 @@ from pt_core.decision.result import RunResult
 from pt_core.errors import GateRefused
 from tasks import journal
 from tasks.promote import begin, proceed, refuse
-from tasks.promotion import Promotion, PromotionConfig
+from tasks.promotion import Promotion, PromotionConfig, PromotionPlaces
 
 
 @task(name="promote", task_run_name="promote {promotion.variant} as {promotion.model}", cache_policy=NO_CACHE)
-def go_on(home: Home, promotion: Promotion, result: RunResult, approved_by: str | None = None) -> Promotion:
+def go_on(
+    places: PromotionPlaces, promotion: Promotion, result: RunResult, approved_by: str | None = None
+) -> Promotion:
     """Do the steps of a promotion that are left, until it ends or a person must agree."""
     log = get_run_logger()
     return proceed(
-        places_of(home),
+        places,
         promotion,
         result,
         config=lineage_config(result),
@@ -83,8 +85,9 @@ def promote_with_approval(
     """
     if settings.approval == "prefect":
         check_can_ask()
+    places = places_of(home)
     promotion = known or begin(
-        places_of(home),
+        places,
         result,
         identity=identity,
         model=settings.name_for(result.pipeline),
@@ -94,12 +97,12 @@ def promote_with_approval(
         approval_timeout_s=settings.approval_timeout_s,
     )
     if promotion.state == "open":
-        promotion = go_on(home, promotion, result)
+        promotion = go_on(places, promotion, result)
     if promotion.state != "waiting":
         return promotion
     answer = ask(promotion, result, may_suspend=may_suspend)
     if answer is not None and answer.approve:
-        return go_on(home, promotion, result, approved_by=answer.said)
+        return go_on(places, promotion, result, approved_by=answer.said)
     why = f"{answer.said} did not approve" if answer else "nobody answered in time"
-    refuse(places_of(home), promotion, why=why)
+    refuse(places, promotion, why=why)
     raise GateRefused(f"{promotion.uri}: {why}; champion was not moved")

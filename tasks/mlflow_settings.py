@@ -15,6 +15,8 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # With a server it prints a run's address on standard output, into the document that --json prints.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A bar for every file that is copied, on top of ours.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }

@@ -15,7 +15,7 @@ from flows.home import Home, add_code_path
 from flows.promotable import config_of, lineage_config, model_to_move, new_identity, places_of, run_to_promote
 from flows.servers import check_servers
 from pt_core.decision.result import RunResult
-from pt_core.errors import ConfigError
+from pt_core.errors import ConfigError, GateRefused
 from tasks.promotion import OnStep, Promotion, PromotionConfig, PromotionStep
 from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, list_versions
 
@@ -56,10 +56,15 @@ def promote(
     settings = config_of(result, model=model, approval=approval)
     # A network's own code, which a user has beside the configuration, serves artifacts of format torch.
     add_code_path(Path.cwd())
-    if settings.approval == "prefect":
-        done = _ask_and_promote(result, settings, variant, reason)
-    else:
-        done = _promote(home, result, settings, variant, reason)
+    try:
+        if settings.approval == "prefect":
+            done = _ask_and_promote(result, settings, variant, reason)
+        else:
+            done = _promote(home, result, settings, variant, reason)
+    except GateRefused as error:
+        if as_json:
+            print_json({"error": error.to_dict(), "exit_code": error.exit_code})
+        raise
     _show(done, as_json=as_json)
 
 
