@@ -21,8 +21,8 @@ from pt_core.scoring.source import Block
 
 METADATA = b"pt_pipeline.scores"
 """Key in an output's metadata, of a :class:`Stamp` as JSON."""
-_GROUP_VALUES = 2**22
-_GROUP_ROWS = 2**17
+_GROUP_VALUES = 2**20
+_GROUP_ROWS = 2**16
 
 
 class Stamp(Record):

@@ -13,7 +13,7 @@ from pt_core.scoring.parts import bad_lines, write_part
 from pt_core.scoring.requests import BadRow
 from pt_core.scoring.source import Block
 
-_MAX_VALUES = 2**22
+_MAX_BYTES = 2**23
 
 
 class PartWriter:
@@ -41,8 +41,8 @@ class PartWriter:
         self._stop += len(block.good)
         self._tables.append(table)
         self._bad += block.bad
-        values = sum(table.num_rows * table.num_columns for table in self._tables)
-        if time.monotonic() - self._started >= self._seconds or values >= _MAX_VALUES:
+        num_bytes = sum(table.nbytes for table in self._tables)
+        if time.monotonic() - self._started >= self._seconds or num_bytes >= _MAX_BYTES:
             self.close()
 
     def close(self) -> None:
