@@ -14,8 +14,9 @@ from rich.markup import escape
 
 from pt_core.errors import ConfigError, GateRefused, PtCoreError, StepFailed
 
-results = Console(soft_wrap=False)
-messages = Console(stderr=True)
+# An import path such as fit:train: is no picture of a train.
+results = Console(soft_wrap=False, emoji=False)
+messages = Console(stderr=True, emoji=False)
 
 
 def print_json(document: object) -> None:
