@@ -203,7 +203,8 @@ class EfficiencyReport(Record):
     throughput_samples_per_s: float = Field(gt=0)
     """Samples per second at the throughput batch size, from the median call."""
     latency_ratio: float = Field(gt=0)
-    """Median over rounds of this artifact's time divided by the reference's; below 1 is faster."""
+    """Median over rounds of this artifact's time divided by the reference's, each the least of the round's calls;
+    below 1 is faster."""
     latency_ratio_low: float = Field(gt=0)
     """Lower end of the 95 % bootstrap interval of that median."""
     latency_ratio_high: float = Field(gt=0)

@@ -108,6 +108,21 @@ def test_one_slow_call_does_not_move_a_round():
     assert ratio(times, reference, generator=np.random.default_rng(0)).value == 2
 
 
+def test_a_busy_neighbour_that_interrupts_long_calls_does_not_change_the_ratio():
+    generator = np.random.default_rng(0)
+
+    def timed(nanoseconds, *, busy):
+        # A call is interrupted for 200 microseconds the more likely the longer it takes.
+        interrupted = generator.random((40, 10)) < busy * nanoseconds / 1e6
+        return nanoseconds + 200_000 * interrupted
+
+    found = [
+        ratio(timed(100_000, busy=busy), timed(800_000, busy=busy), generator=generator).value
+        for busy in (0, 0.4, 0.8)
+    ]
+    assert found == pytest.approx([1 / 8] * 3)
+
+
 def test_the_interval_holds_the_true_median_about_19_times_in_20():
     generator = np.random.default_rng(0)
     hits = 0
