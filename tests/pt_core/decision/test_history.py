@@ -52,6 +52,13 @@ def test_other_samples_are_said_and_equal_ones_share_a_letter_even_after_others(
     assert rows[2].note == "other test samples (1 of A, now 1 of B): accuracy is not comparable"
 
 
+def test_another_split_of_the_same_data_is_other_samples(runs):
+    dataset = runs[0].dataset
+    splits = tuple(split.model_copy(update={"ids_sha256": "other"}) for split in dataset.splits)
+    other = runs[0].model_copy(update={"dataset": dataset.model_copy(update={"splits": splits})})
+    assert [row.samples for row in over_time([runs[2], other])] == ["A", "B"]
+
+
 def test_another_machine_is_said_since_speed_hangs_on_it(runs):
     moved = at(runs[0], 5, machine="a faster one")
     assert over_time([runs[2], moved])[1].note == (
