@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -107,24 +108,27 @@ def champion(home: Path) -> str | None:
     return found.run_name if found else None
 
 
-def test_the_alias_moves_when_a_person_agrees_and_stays_when_they_do_not(home, environment):
-    prefect = Prefect(environment)
-    for run, agrees, code in (("yes", True, 0), ("no", False, 3)):
-        with command(environment, "promote", run, "--approval", "prefect", "--json") as process:
-            try:
-                flow_run, _ = prefect.wait(None, "Paused", process=process)
-                before = champion(home)
-                assert before != run
-                prefect.resume(flow_run, approve=agrees, name="Ada", comment="looked at it")
-                printed, said = process.communicate(timeout=PATIENCE_S)
-            finally:
-                process.kill()
-        assert process.returncode == code, said
-        assert champion(home) == ("yes" if agrees else before)
-        written = journal.read(home / "promotions", str(UUID(flow_run)))
-        assert written.state == ("champion" if agrees else "refused")
-        assert "Ada: looked at it" in (written.approved_by if agrees else said)
-        assert printed
+@pytest.mark.parametrize(
+    ("agrees", "code", "state"),
+    [(True, 0, "champion"), pytest.param(False, 3, "refused", marks=pytest.mark.campaign)],
+)
+def test_the_alias_moves_only_if_a_person_agrees(home, environment, agrees, code, state):
+    prefect, run = Prefect(environment), "yes" if agrees else "no"
+    with command(environment, "promote", run, "--approval", "prefect", "--json") as process:
+        try:
+            flow_run, _ = prefect.wait(None, "Paused", process=process)
+            before = champion(home)
+            assert before != run
+            prefect.resume(flow_run, approve=agrees, name="Ada", comment="looked at it")
+            printed, said = process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+    assert process.returncode == code, said
+    assert champion(home) == (run if agrees else before)
+    written = journal.read(home / "promotions", str(UUID(flow_run)))
+    assert written.state == state
+    assert "Ada: looked at it" in (written.approved_by if agrees else said)
+    assert json.loads(printed)["exit_code"] == code
 
 
 @pytest.mark.campaign

@@ -43,6 +43,7 @@ def contest(folder: Path, uri: str) -> None:
     assert registering.claims(uri, MODEL) == {}
 
 
+@pytest.mark.campaign
 def test_one_of_two_promoters_wins_on_a_database(tmp_path: Path) -> None:
     contest(tmp_path, f"sqlite:///{tmp_path}/mlflow.db")
 
