@@ -94,7 +94,7 @@ def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> None
     stops_early = request.bad_rows == "refuse"
     if not (stops_early and journal.num_bad_rows):
         for block in _ahead(source.blocks(start=journal.num_done, size=block_size(request.artifact.spec))):
-            writer.add(block, _answer(block, request.artifact, predictor))
+            writer.add(block, answer(block, request.artifact, predictor))
             progress.report(writer.num_done)
             if stops_early and block.bad:
                 break
@@ -102,7 +102,7 @@ def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> None
     progress.finish(writer.num_done)
 
 
-def _answer(block: Block, artifact: Artifact, predictor: Predictor) -> pa.Table:
+def answer(block: Block, artifact: Artifact, predictor: Predictor) -> pa.Table:
     """Return the answers for the good rows, in batches that end where those of all rows would."""
     size = batch_size(artifact.spec)
     counts = [int(block.good[start : start + size].sum()) for start in range(0, len(block.good), size)]

@@ -13,8 +13,11 @@ import pytest
 from PIL import Image
 
 from pt_core.errors import ConfigError, DataError, IntegrityError
+from pt_core.inference.postprocess import softmax
 from pt_core.inference.predict import predict
 from pt_core.inference.requests import PredictRequest
+from pt_core.scoring.arrays import ArraySource
+from pt_core.scoring.score import answer
 
 NUM_ROWS = 20_000
 """More than one block of the table's rows, so that scoring has several parts."""
@@ -145,6 +148,26 @@ def test_bad_rows_can_be_skipped_and_change_no_other_answer(table, scored, outpu
         found = list(csv.DictReader(lines))
     assert [line["row"] for line in found] == ["5", "19000", "19001"]
     assert found[0] == {"input": "rows.parquet", "row": "5", "reason": "c1: nan, expected a finite number"}
+
+
+class CentresBatches:
+    """A predictor whose answer for a row depends on its batch, as where activations are scaled by the batch."""
+
+    def logits(self, batch):
+        return batch[:, :3] - batch[:, :3].mean(axis=0)
+
+    def runtime(self):
+        raise NotImplementedError
+
+
+def test_a_row_is_answered_in_the_batch_that_predict_puts_it_in(table, tmp_path):
+    values = rows_of(600)
+    values[10, 0] = np.nan
+    (block,) = ArraySource(write(tmp_path / "rows.npy", values), table.spec).blocks(start=0, size=1024)
+    answers = answer(block, table, CentresBatches())
+    batches = [values[:256][np.isfinite(values[:256, 0])], values[256:512], values[512:]]
+    expected = np.concatenate([softmax(CentresBatches().logits(batch)) for batch in batches])
+    assert probabilities(answers, table.labels).tolist() == expected.tolist()
 
 
 def test_every_way_a_csv_row_can_be_bad_has_its_reason(table, scored, output, tmp_path):
