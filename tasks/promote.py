@@ -10,12 +10,11 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pt_core.artifacts.integrity import IntegrityReport
-from pt_core.bundle import open_bundle
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.errors import GateRefused, PromotionConflict
 from pt_core.inference.requests import VerifyRequest
 from pt_core.isolation import run_isolated
-from pt_core.release.release import chosen, make_release
+from pt_core.release.release import chosen, make_release, open_release
 from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
 from tasks.alias_lock import alias_lock
@@ -182,6 +181,7 @@ def _release(
         store=places.store,
         signing_keys=places.signing_keys,
         variant=promotion.variant,
+        forced_because=promotion.forced_because,
         config=dict(config) if config else None,
     )
     release = make_release(request)
@@ -193,14 +193,14 @@ def _release(
 def _register(places: PromotionPlaces, promotion: Promotion, result: RunResult) -> Promotion:
     assert promotion.release_directory is not None
     run_id = check_run(places.tracking_uri, result.mlflow_run_id, run_name=result.run_name)
-    release, _ = open_bundle(Path(promotion.release_directory), kind="release")
+    release = open_release(Path(promotion.release_directory), trust=places.trust)
     variant = chosen(result, promotion.variant)
     made = register(
         places.tracking_uri,
         name=promotion.model,
         release=Path(release.directory),
         run_id=run_id,
-        tags=version_tags(promotion, result, variant, release_digest=release.digest),
+        tags=version_tags(promotion, result, variant, release=release),
         description=describe_version(promotion, result, variant),
     )
     return promotion.model_copy(update={"version": made.version})

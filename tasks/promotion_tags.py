@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pt_core.decision.result import RunResult, VariantResult
+from pt_core.release.lineage import Lineage
+from pt_core.release.requests import LINEAGE, Release
 from tasks.promotion import Promotion
 from tasks.registering import BUNDLE_DIGEST, PROMOTION, PROMOTION_STATE, RELEASE_DIGEST
 from tasks.registry import RUN_NAME
@@ -12,13 +16,13 @@ FORCED = "forced_because"
 
 
 def version_tags(
-    promotion: Promotion, result: RunResult, variant: VariantResult, *, release_digest: str
+    promotion: Promotion, result: RunResult, variant: VariantResult, *, release: Release
 ) -> dict[str, str]:
     """Return the tags of a version: digests, lineage, verdict, and the promotion that made it."""
     artifact = variant.artifact
     assert artifact is not None
     tags = {
-        RELEASE_DIGEST: release_digest,
+        RELEASE_DIGEST: release.digest,
         BUNDLE_DIGEST: artifact.digest,
         RUN_NAME: result.run_name,
         "pipeline": result.pipeline,
@@ -29,7 +33,7 @@ def version_tags(
         "verdict_reason": variant.reason,
         "checkpoint_digest": result.checkpoint.digest,
         "parent_digest": artifact.parent_digest,
-        "parents": ", ".join(_parents(result, variant)),
+        "parents": ", ".join(_ancestors(release)),
         "data_fingerprint": result.dataset.fingerprint,
         "dataset_digest": result.dataset.digest,
         "git_commit": result.checkpoint.environment.git_commit or "unknown",
@@ -53,12 +57,7 @@ def describe_version(promotion: Promotion, result: RunResult, variant: VariantRe
     return "\n\n".join(lines)
 
 
-def _parents(result: RunResult, variant: VariantResult) -> list[str]:
-    """Return the digests of what the artifact was built from, the nearest first, as far as the run's variants tell."""
-    known = {one.artifact.digest: one.artifact for one in result.variants if one.artifact}
-    found: list[str] = []
-    artifact = variant.artifact
-    while artifact is not None and artifact.parent_digest not in found:
-        found.append(artifact.parent_digest)
-        artifact = known.get(artifact.parent_digest)
-    return found
+def _ancestors(release: Release) -> list[str]:
+    """Return the digests of what the artifact was built from, the nearest first."""
+    lineage = Lineage.from_json((Path(release.directory) / LINEAGE).read_bytes())
+    return [ancestor.digest for ancestor in reversed(lineage.ancestors)]

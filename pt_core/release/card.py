@@ -15,7 +15,14 @@ from pt_core.release.serving import Serving
 Lines = list[str]
 
 
-def write_card(result: RunResult, variant: VariantResult, artifact: Artifact, serving: Serving) -> str:
+def write_card(
+    result: RunResult,
+    variant: VariantResult,
+    artifact: Artifact,
+    serving: Serving,
+    *,
+    forced_because: str | None = None,
+) -> str:
     """Return the model card of a variant in Markdown; it says the same for the same run."""
     sections: tuple[tuple[str, Lines], ...] = (
         ("Intended use", _use()),
@@ -31,6 +38,8 @@ def write_card(result: RunResult, variant: VariantResult, artifact: Artifact, se
         ("Check it", _check(result)),
     )
     head = [f"# {_text(result.pipeline)}: {_text(variant.name)}", "", _text(variant.reason)]
+    if forced_because:
+        head += ["", f"**Released by force although it is not promotable**, since: {_text(forced_because)}"]
     body = [line for title, lines in sections for line in ("", f"## {title}", "", *lines)]
     return "\n".join([*head, *body]) + "\n"
 

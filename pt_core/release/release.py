@@ -50,6 +50,7 @@ def make_release(request: ReleaseRequest) -> Release:
         mlflow_run_id=request.result.mlflow_run_id,
         artifact_digest=artifact.digest,
         verdict=variant.verdict.state,
+        forced_because=request.forced_because,
     )
     keys: list[str] = []
     with staging(Path(request.store)) as folder:
@@ -134,7 +135,9 @@ def _describe(request: ReleaseRequest, variant: VariantResult, artifact: Artifac
     }
     for name, record in records.items():
         (folder / name).write_text(record.model_dump_json(indent=2) + "\n")
-    (folder / CARD).write_text(write_card(result, variant, artifact, serving))
+    (folder / CARD).write_text(
+        write_card(result, variant, artifact, serving, forced_because=request.forced_because)
+    )
 
 
 def _copy(artifact: Artifact, destination: Path) -> Artifact:

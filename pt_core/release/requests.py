@@ -26,6 +26,8 @@ class ReleaseRequest(Record):
     """Where the key that signs it is."""
     variant: str | None = None
     """Name of the variant; the run's winner if left out."""
+    forced_because: str | None = None
+    """Why somebody releases what is not promotable; stamped on the release."""
     config: dict[str, JsonValue] | None = None
     """The pipeline's whole configuration, where the caller has it; it goes into the lineage."""
     code_sha256: str = ""
@@ -47,6 +49,8 @@ class ReleaseInfo(Record):
     """Digest of the artifact that was judged, whose bundle is in it unchanged."""
     verdict: str
     """State of its verdict, pass unless it was released all the same."""
+    forced_because: str | None = None
+    """Why somebody released it although it was not promotable."""
 
 
 class SealedRelease(ReleaseInfo, Bundle):

@@ -151,6 +151,8 @@ def test_what_is_forced_is_stamped_with_its_reason(places, result, model):
     done = promote(places, result.model_copy(update=update), model, forced_because="the demo is tomorrow")
     found = registry.find_version(places.tracking_uri, name=model, version=done.version)
     assert found.tags["forced_because"] == "the demo is tomorrow"
+    card = (Path(done.release_directory) / "MODEL_CARD.md").read_text()
+    assert "by force although it is not promotable**, since: the demo is tomorrow" in card
 
 
 def test_a_run_that_was_compared_with_another_champion_is_refused(promoted, places, result):
