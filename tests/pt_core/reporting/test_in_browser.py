@@ -85,6 +85,17 @@ def test_pointing_at_a_sign_shows_its_numbers_inside_the_page(browser, pages, wi
     assert browser.execute_script(WIDTHS) == [width, width]
 
 
+def test_numbers_of_the_slowest_variant_stand_inside_the_page_too(browser, pages):
+    look(browser, pages["variants"], width=800)
+    browser.execute_script("document.querySelectorAll('.frame button')[0].focus()")
+    ends = browser.execute_script(
+        "const box = document.querySelector('.frame li:focus-within .tip').getBoundingClientRect();"
+        "return [box.left, box.right]"
+    )
+    assert 0 < ends[0] < ends[1] <= 800
+    assert browser.execute_script(WIDTHS) == [800, 800]
+
+
 def test_the_tab_key_goes_from_variant_to_variant(browser, pages, result):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
