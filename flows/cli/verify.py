@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.cli.output import print_json, results
-from flows.home import Home
+from flows.home import Home, add_code_path
 from pt_core.artifacts.integrity import IntegrityReport
 from pt_core.errors import ConfigError
 from pt_core.inference.requests import VerifyRequest
@@ -13,7 +13,7 @@ from pt_core.isolation import run_isolated
 
 
 def verify(path: Path, home: Home, *, unsigned: tuple[str, ...], as_json: bool) -> None:
-    """Verify in a fresh process and print what was checked.
+    """Verify in a fresh process and print what was checked; a network of the user's is imported from the current folder.
 
     Raises:
         ConfigError: there is no such directory.
@@ -23,6 +23,7 @@ def verify(path: Path, home: Home, *, unsigned: tuple[str, ...], as_json: bool) 
         raise ConfigError(
             f"{path}: no such directory, expected a release, an artifact, a checkpoint or another bundle"
         )
+    add_code_path(Path())
     request = VerifyRequest(directory=str(path.resolve()), trust=home.trust(unsigned))
     report = run_isolated("pt_core.release.verify:verify", request, reply=IntegrityReport, timeout_s=600)
     if as_json:

@@ -95,14 +95,3 @@ def test_a_checkpoint_that_was_trained_alone_goes_through_the_rest_without_train
     assert document["checkpoint"] == {"directory": directory, "digest": trained["checkpoint"]["digest"]}
     assert not re.search(r"train waves", stderr)
     assert f"--from {directory}" in document["reproduce"]
-
-
-def test_another_split_or_network_is_refused_before_anything_is_built_from_the_checkpoint(
-    trained, waves, home
-):
-    directory = trained["checkpoint"]["directory"]
-    changed = ["--set", "seed=1", "--set", "model.arguments.width=8"]
-    code, document, stderr = call(waves, home, "run", "pipeline.yaml", "--from", directory, *changed)
-    assert code == 2
-    assert [line.partition(":")[0] for line in document["error"]["details"]] == ["data", "model.arguments"]
-    assert "convert" not in stderr
