@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,13 +16,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlencode
 
+import chromium
 import pytest
 
 from pt_core.decision.result import RunResult
 from tasks.dashboard import DEFAULT_PORT, dashboard_command
 
-CHROMEDRIVER = shutil.which("chromedriver")
 WAIT_S = 40
 DEFAULT_DASHBOARD = f"http://127.0.0.1:{DEFAULT_PORT}"
 
@@ -30,10 +31,7 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.e2e,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and CHROMEDRIVER),
-        reason="needs a browser; apt-get install chromium chromium-driver",
-    ),
+    chromium.NEEDED,
 ]
 
 ROWS = """
@@ -59,14 +57,39 @@ def home(workplace) -> Path:
     return workplace.home
 
 
+# What is looked at is not how fast the variants are.
+QUICK = {"efficiency.rounds": 5, "efficiency.extra_rounds": 0, "efficiency.sweep_batch_sizes": [1]}
+TWO_VARIANTS = "[{name: torch, steps: []}, {name: onnx, steps: [onnx]}]"
+LESS_TRAINED = {
+    "train.epochs": 2,
+    "variants": TWO_VARIANTS,
+    "evaluation": "{fgsm_epsilons: [0.1], noise_sigmas: []}",
+    "gate": "{rules: [{metric: accuracy/accuracy, at_least: 0.2}]}",
+}
+
+
 @pytest.fixture(scope="module")
-def result(first, workplace) -> RunResult:
-    """A run of the real command, under a name of its own so that its experiment holds nothing else."""
+def runs(first, workplace) -> list[RunResult]:
+    """Three runs of the real command, under a name of their own so that their experiment holds nothing else.
+
+    The first and the last take their artifacts from the cache; the second is trained less, so that accuracy changes.
+    """
     assert first.code == 0, first.stderr
-    done = workplace.run("--set", "name=dashboard")
+    return [run_it(workplace, changes) for changes in ({}, LESS_TRAINED, {"variants": TWO_VARIANTS})]
+
+
+def run_it(workplace, changes: dict[str, object]) -> RunResult:
+    settings = {"name": "dashboard", **QUICK, **changes}
+    done = workplace.run(*(word for item in settings.items() for word in ("--set", "{}={}".format(*item))))
     assert done.code == 0, done.stderr
     folder = workplace.home / "runs" / done.document["run_name"]
     return RunResult.from_json((folder / "run.json").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def result(runs: list[RunResult]) -> RunResult:
+    """The run with all variants."""
+    return runs[0]
 
 
 @pytest.fixture(scope="module")
@@ -137,30 +160,8 @@ def stop_group(server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def browser(home: Path) -> Iterator[object]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        f"--user-data-dir={home / 'chromium'}",
-    ):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    try:
+    with chromium.running(home / "chromium") as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def open_page(browser, url: str, *, width: int, height: int) -> None:
@@ -192,53 +193,100 @@ def keep_screenshot(browser, name: str) -> None:
         browser.save_screenshot(str(Path(folder) / name))
 
 
-def accuracies(browser) -> dict[str, float]:
-    """Return what the Models tab shows: model name to accuracy."""
-    found = {}
+def accuracies(browser) -> list[tuple[str, float]]:
+    """Return what the Models tab shows: the name and the accuracy of each model, sorted."""
+    found = []
     for row in browser.execute_script(ROWS):
         cell = next(
             (text for column, text in row.items() if '"accuracy/accuracy"' in html.unescape(column)), ""
         )
         if cell and row.get("name"):
-            found[row["name"].split()[-1]] = float(cell)  # the words before are the colour's
-    return found
+            name = row["name"].split()[-1]  # the words before are the colour's
+            found.append((name, float(cell)))
+    return sorted(found)
 
 
-def test_the_models_tab_shows_every_variant_with_its_accuracy_side_by_side(browser, pages, result):
-    built = [variant for variant in result.variants if variant.state == "built"]
-    expected = {variant.name: variant.evaluation.accuracy.accuracy for variant in built}
-    assert len(expected) == 10
-    open_page(browser, pages["Variants side by side"], width=2000, height=560)
+def compare_pictures(browser, name: str, count: int) -> list[dict[str, float]]:
+    """Choose a picture on the compare page, and return where it is drawn, once for each run."""
+    from selenium.webdriver.common.by import By
+
+    found = wait_for(
+        browser,
+        lambda: browser.find_elements(By.CSS_SELECTOR, f"[artifact-name='{name}']"),
+        f"{name} among the artifacts",
+    )[0]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'start'}); arguments[0].click()", found)
+
+    def loaded():
+        pictures = browser.execute_script(LOADED_PICTURES)
+        return pictures if len(pictures) >= count else []
+
+    return wait_for(browser, loaded, f"a loaded {name} for each run")
+
+
+def test_the_models_tab_shows_every_variant_of_all_runs_grouped_by_their_dataset(browser, pages, runs):
+    built = [variant for result in runs for variant in result.variants if variant.state == "built"]
+    expected = sorted((variant.name, variant.evaluation.accuracy.accuracy) for variant in built)
+    assert len(expected) == 10 + 2 + 2
+    open_page(browser, pages["Variants side by side"], width=2000, height=760)
     shown = wait_for(
         browser, lambda: len(accuracies(browser)) == len(expected) and accuracies(browser), "rows"
     )
-    assert shown == pytest.approx(expected)
-    groups = " ".join(browser.execute_script(COLUMNS))
-    assert f"digits (#{result.dataset.digest[:12]})" in groups
-    browser.set_window_size(1600, 560)
+    assert [name for name, _ in shown] == [name for name, _ in expected]
+    assert [share for _, share in shown] == pytest.approx([share for _, share in expected])
+    (digest,) = {result.dataset.digest for result in runs}
+    groups = browser.execute_script(COLUMNS)
+    assert [f"digits (#{digest[:12]})" in group for group in groups].count(True) == 1
+    browser.set_window_size(1600, 760)
     browser.execute_script(SHOW_METRICS)
     keep_screenshot(browser, "mlflow-models.png")
 
 
-def test_the_compare_page_shows_the_confusion_matrices_side_by_side(browser, pages, result):
-    from selenium.webdriver.common.by import By
+def test_the_runs_over_time_are_the_parents_alone_in_their_order_with_the_winner_s_accuracy(
+    browser, pages, runs
+):
+    open_page(browser, pages["Runs over time"], width=1600, height=900)
 
+    def drawn():
+        text = browser.execute_script("return document.body.innerText")
+        chart = text.partition("accuracy/accuracy")[2].partition("accuracy/")[0]
+        return text if f"{len(runs)} matching runs" in text and all(r.run_name in chart for r in runs) else ""
+
+    text = wait_for(browser, drawn, "the chart of accuracy over the three runs")
+    listed = text.partition("accuracy/accuracy")[0]
+    places = [listed.index(result.run_name) for result in runs]
+    assert places == sorted(places), "the oldest first"
+    assert "onnx-int8-static" not in listed, "no child run"
+    bars = text.partition("accuracy/accuracy")[2].partition("accuracy/")[0]
+    accuracy = [
+        variant.evaluation.accuracy.accuracy
+        for result in runs
+        for variant in result.variants
+        if variant.name == result.winner
+    ]
+    assert accuracy[1] < min(accuracy[0], accuracy[2])
+    shown = [line for line in bars.splitlines() if re.fullmatch(r"\d\.\d\d", line)]
+    assert sorted(shown) == sorted(f"{share:.2f}" for share in accuracy)
+    keep_screenshot(browser, "mlflow-runs.png")
+
+
+def test_the_compare_page_shows_the_pictures_of_three_runs_side_by_side(browser, pages, runs):
+    address, _, query = pages["Pictures side by side"].partition("?")
+    chosen = parse_qs(query) | {"runs": [json.dumps([result.mlflow_run_id for result in runs])]}
+    open_page(browser, f"{address}?{urlencode(chosen, doseq=True, quote_via=quote)}", width=1600, height=760)
+    pictures = compare_pictures(browser, "accuracy_latency.png", len(runs))
+    assert len({round(picture["top"]) for picture in pictures}) == 1
+    assert len({round(picture["left"]) for picture in pictures}) == len(runs)
+    text = browser.execute_script("return document.body.innerText")
+    assert f"Comparing {len(runs)} Runs from 1 Experiment" in text
+    assert all(result.run_name in text for result in runs)
+    keep_screenshot(browser, "mlflow-compare-runs.png")
+
+
+def test_the_compare_page_shows_the_confusion_matrices_side_by_side(browser, pages, result):
     open_page(browser, pages["Pictures side by side"], width=2800, height=620)
-    chosen = wait_for(
-        browser,
-        lambda: browser.find_elements(By.CSS_SELECTOR, "[artifact-name='confusion_matrix.png']"),
-        "confusion_matrix.png among the artifacts",
-    )[0]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'start'}); arguments[0].click()", chosen)
     built = [variant for variant in result.variants if variant.state == "built"]
-    pictures = wait_for(
-        browser,
-        lambda: (
-            len(browser.execute_script(LOADED_PICTURES)) >= len(built)
-            and browser.execute_script(LOADED_PICTURES)
-        ),
-        "a loaded confusion matrix for each variant",
-    )
+    pictures = compare_pictures(browser, "confusion_matrix.png", len(built))
     assert len(pictures) == len(built)
     assert len({round(picture["top"]) for picture in pictures}) == 1
     assert len({round(picture["left"]) for picture in pictures}) == len(built)
