@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.deploying import promote, rollback, versions
-from flows.cli.options import Config, HomeFolder, Json, Model, Set, Unsigned
+from flows.cli.options import Config, HomeFolder, Json, Set, Unsigned
 from flows.cli.output import guarded
 from flows.cli.trusting import keys
+from flows.cli.using import predict, rebuild, score, verify
 from flows.home import activate
 from flows.load import DEFAULT_CONFIG
-from pt_core.scoring.requests import BadRowPolicy
 
 app = typer.Typer(
     name="pt-pipeline",
@@ -23,7 +23,7 @@ app = typer.Typer(
     help=(
         "Train a PyTorch classifier, convert and quantize it, measure every artifact, and let a gate decide "
         "which one may ship.\n\n"
-        "Start with [bold]pt-pipeline run[/] (the digits example, about a minute), then "
+        "Start with [bold]pt-pipeline run[/] (the digits example, about two minutes), then "
         "[bold]pt-pipeline init my-project[/] for your own model and data.\n\n"
         "Exit codes: 0 a variant passed, 1 a stage failed, 2 bad input, 3 the gate refused all, 4 another promoter came first."
     ),
@@ -80,113 +80,8 @@ def doctor(home: HomeFolder = None, as_json: Json = False) -> None:
     guarded(lambda: command(activate(home), as_json=as_json), as_json=as_json)
 
 
-@app.command()
-def verify(
-    path: Annotated[
-        Path, typer.Argument(help="A release, artifact, checkpoint or any other bundle directory.")
-    ],
-    unsigned: Unsigned = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Prove that a bundle is what its manifest says: signature, digests, safe loading, finite weights, golden outputs.
-
-    A release, and an artifact whose format is a program, must be signed by a key that this home trusts.
-    """
-    from flows.cli.verify import verify as command
-
-    guarded(
-        lambda: command(path, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
-        as_json=as_json,
-    )
-
-
-@app.command()
-def rebuild(
-    bundle: Annotated[Path, typer.Argument(help="Directory of a TensorRT artifact.")],
-    unsigned: Unsigned = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Build an engine again for this machine's GPU and libraries, from the ONNX in its own bundle."""
-    from flows.cli.rebuild import rebuild as command
-
-    guarded(
-        lambda: command(bundle, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
-        as_json=as_json,
-    )
-
-
-@app.command()
-def predict(
-    model: Model,
-    inputs: Annotated[list[Path], typer.Argument(help="Files: .npy, .npz, .csv, .png or .jpg.")],
-    unsigned: Unsigned = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Predict files with one artifact: the label, its probability, and the runners-up."""
-    from flows.cli.predict import predict as command
-
-    guarded(
-        lambda: command(model, inputs, activate(home), unsigned=tuple(unsigned or ()), as_json=as_json),
-        as_json=as_json,
-    )
-
-
-@app.command()
-def score(
-    model: Model,
-    source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A folder of images, or a .csv, .parquet or .npy file.")
-    ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT.parquet", help="The file to write.")],
-    bad_rows: Annotated[
-        BadRowPolicy,
-        typer.Option("--bad-rows", help="Refuse rows that cannot be scored, or skip them into a side file."),
-    ] = "refuse",
-    id_column: Annotated[
-        str | None,
-        typer.Option("--id-column", help="Column that names the rows: copied to the output, and no input."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output of something else.")
-    ] = False,
-    timeout_s: Annotated[
-        float, typer.Option("--timeout-s", help="Seconds after which it is stopped.")
-    ] = 86_400,
-    memory_gib: Annotated[
-        float | None,
-        typer.Option("--memory-gib", help="Memory above which it is stopped; nine tenths of what there is."),
-    ] = None,
-    unsigned: Unsigned = None,
-    home: HomeFolder = None,
-    as_json: Json = False,
-) -> None:
-    """Answer for any number of rows with one artifact, as one Parquet file; runs as the Prefect flow "score".
-
-    The output has a row for each of the input, in its order: [bold]input[/] (the file, or an image's path in the folder), [bold]row[/] (its position in that file, from 0), [bold]id[/] (with --id-column), [bold]label[/], [bold]probability[/] (of that label), [bold]probability_NAME[/] for each class, and [bold]bundle_digest[/] of the artifact that answered. Memory does not grow with the number of rows.
-
-    A call that was interrupted, by kill -9 too, goes on where it was when it is repeated; the output appears when it is whole. Rows that cannot be scored (not a number, out of range, an unreadable image) are refused together, with their list in OUTPUT.bad-rows.csv; --bad-rows skip leaves them out, keeps that file, and scores the rest.
-    """
-    from flows.cli.score import score as command
-
-    guarded(
-        lambda: command(
-            model,
-            source,
-            output,
-            activate(home),
-            bad_rows=bad_rows,
-            id_column=id_column,
-            overwrite=overwrite,
-            timeout_s=timeout_s,
-            memory_gib=memory_gib,
-            unsigned=tuple(unsigned or ()),
-            as_json=as_json,
-        ),
-        as_json=as_json,
-    )
+for _using in (verify, rebuild, predict, score):
+    app.command()(_using)
 
 
 @app.command()
@@ -306,8 +201,8 @@ def init(
 
 
 app.add_typer(keys, name="keys")
-for _command in (promote, rollback, versions):
-    app.command()(_command)
+for _deploying in (promote, rollback, versions):
+    app.command()(_deploying)
 
 
 def main() -> None:
