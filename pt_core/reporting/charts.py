@@ -202,7 +202,7 @@ def _places(count: int) -> Scale:
 def _accuracy_range(values: Sequence[float]) -> tuple[float, float]:
     margin = max(0.004, 0.22 * (max(values) - min(values)))
     # Room for a sign at 1, though no tick stands above it.
-    return max(-0.02, min(values) - margin), min(1.0 + 0.2 * margin, max(values) + margin)
+    return max(-0.02, min(values) - margin), min(1.0 + 0.6 * margin, max(values) + margin)
 
 
 def _accuracy_ticks(y: Scale, low: float, high: float) -> tuple[Tick, ...]:
