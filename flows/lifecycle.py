@@ -80,7 +80,11 @@ def lifecycle(
         result = _result(
             name, checked, overrides, judged, dataset=dataset, checkpoint=network, run=tracked, given=given
         )
-        warnings = (*transferred.warnings, *warnings_about(champion, checked.settings, dataset))
+        warnings = (
+            *(f"training: {remark}" for remark in network.remarks),
+            *transferred.warnings,
+            *warnings_about(champion, checked.settings, dataset),
+        )
         update = transferred._asdict() | {"warnings": warnings, "champion": champion}
         result = result.model_copy(update=update)
         result = publish_all(result, tracked, str(home.runs / name))

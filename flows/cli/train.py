@@ -52,6 +52,8 @@ def _show(result: TrainResult, home: Home) -> None:
     )
     if checkpoint.warm_start:
         _show_warm_start(checkpoint.warm_start)
+    for remark in checkpoint.remarks:
+        results.print(remark, highlight=False, markup=False, style="yellow")
     for line in result.checks:
         results.print(f"  [green]✓[/] {line}", highlight=False)
     for link in result.links:

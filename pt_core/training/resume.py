@@ -31,6 +31,7 @@ IDENTITY = "identity"
 """Key of the training state under which code and libraries are named."""
 
 _LOCK_PATIENCE_S = 10.0
+_MAX_UNFINISHED = 10
 _PREFIX = "step-"
 
 Save = Callable[[Path, str], Checkpoint]
@@ -185,12 +186,26 @@ class Trail:
             time.sleep(0.1)
         self._lock = lock
         sweep(self.folder)
+        _forget_oldest(self.folder.parent)
         return True
 
 
 def open_trail(request: TrainRequest, *, writes: bool = True) -> Trail:
     """Return the durable checkpoints of a training."""
     return Trail(Path(request.store) / TRAINING / training_key(request), request.config, writes=writes)
+
+
+def _forget_oldest(trainings: Path) -> None:
+    """Keep the newest ten folders of trainings that nobody has ended: a changed configuration never comes back to one."""
+    ages: dict[Path, float] = {}
+    for path in trainings.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another training ends meanwhile
+            ages[path] = path.stat().st_mtime
+    for folder in sorted(ages, key=lambda path: ages[path])[:-_MAX_UNFINISHED]:
+        lock = os.open(folder, os.O_RDONLY)
+        if _try_lock(lock):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def _try_lock(lock: int) -> bool:

@@ -21,6 +21,7 @@ def check_kills(folder: Path, name: str, *, num_kills: int, seed: int) -> None:
     assert found["killed"] == found["whole"]
     assert any("went on after step" in remark for remark in found["remarks"])
     assert found["left"] == []
+    assert (found["num_skipped"] > 0) == (name == "everything"), "the scaler had nothing to remember"
 
 
 def test_a_killed_training_ends_with_the_bits_of_one_that_was_not(tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ from pt_core.training.requests import TrainRequest
 from pt_core.training.resume import TRAINING, training_key
 
 STEPS_PER_EPOCH = 17  # 1,080 samples, 64 in a step
-MODEL = ModelConfig(
-    target="pt_core.modeling.mlp:mlp", arguments={"hidden": [32], "dropout": 0.2}, initialization="kaiming"
-)
+MODEL = ModelConfig(target="loud:Loud", initialization="kaiming")
 CONFIGS = {
     "everything": TrainConfig(
         epochs=4,
@@ -134,6 +132,7 @@ def main() -> None:
             {
                 "num_hit": num_hit,
                 "remarks": killed.remarks,
+                "num_skipped": sum(epoch.num_skipped_steps for epoch in whole.history),
                 "whole": [digest(whole), losses(whole), whole.epoch],
                 "killed": [digest(killed), losses(killed), killed.epoch],
                 "left": [path.name for path in (folder / "killed").rglob("*") if TRAINING in path.parts],

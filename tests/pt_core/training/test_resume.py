@@ -127,6 +127,15 @@ def test_only_what_changes_no_step_may_change_between_two_attempts(interrupted):
     assert training_key(interrupted.model_copy(update={"seed": 5})) != key()
 
 
+def test_only_the_newest_trainings_that_never_ended_are_kept(interrupted, make_request):
+    trainings = Path(interrupted.store) / TRAINING
+    for age in range(12):
+        (trainings / f"old-{age:02d}").mkdir()
+        os.utime(trainings / f"old-{age:02d}", (1000 - age, 1000 - age))
+    train(interrupted)
+    assert sorted(path.name for path in trainings.iterdir()) == [f"old-{age:02d}" for age in range(9)]
+
+
 def test_of_two_that_train_the_same_only_one_keeps_checkpoints(interrupted, uninterrupted, monkeypatch):
     monkeypatch.setattr(resume, "_LOCK_PATIENCE_S", 0.2)
     before = checkpoints_of(interrupted)
