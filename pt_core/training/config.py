@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from pt_core.record import Record
+from pt_core.training.parallel_config import ParallelConfig
 from pt_core.training.recipes import OptimizerName, check_options
 
 PrecisionChoice = Literal["auto", "fp32", "bf16-mixed", "fp16-mixed"]
@@ -82,6 +83,8 @@ class TrainConfig(Record):
     """Where to train; auto picks CUDA, then MPS, then the CPU."""
     channels_last: bool = True
     """Whether image batches use the channels_last memory format, faster on CPU and GPU."""
+    parallel: ParallelConfig = ParallelConfig()
+    """Processes or devices that share each step: none, dp, ddp or model_parallel."""
 
     @property
     def step_size(self) -> int:
@@ -91,6 +94,25 @@ class TrainConfig(Record):
     @model_validator(mode="after")
     def _options_are_known(self) -> Self:
         check_options(self.optimizer, self.optimizer_options)
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_shared(self) -> Self:
+        strategy, num = self.parallel.strategy, self.parallel.world_size
+        if self.batch_size < num:
+            raise ValueError(
+                f"batch_size: {self.batch_size} samples for {num} processes; raise it, or set parallel.processes lower"
+            )
+        if self.device == "mps" and strategy in ("ddp", "model_parallel"):
+            raise ValueError(
+                f"parallel.strategy: {strategy} does not run on mps; set device to cpu, or the strategy to none"
+            )
+        kinds = {name.partition(":")[0] for name in self.parallel.devices or ()}
+        if len(kinds) > 1 and self.precision != "fp32":
+            raise ValueError(
+                f"precision: {self.precision}, but stages on {' and '.join(sorted(kinds))} share no mixed precision; "
+                "set precision to fp32"
+            )
         return self
 
     @model_validator(mode="after")

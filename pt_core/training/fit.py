@@ -29,8 +29,9 @@ from pt_core.training.classes import class_weights
 from pt_core.training.epoch import refuse_non_finite
 from pt_core.training.live import Live
 from pt_core.training.loop import Data, Standing, run_epochs, standing_state, steps_per_epoch, take_up
+from pt_core.training.parallel import launch, parallelize
 from pt_core.training.requests import TrainRequest
-from pt_core.training.resume import IDENTITY, Trail, code_identity, open_trail
+from pt_core.training.resume import IDENTITY, Found, Trail, code_identity, open_trail
 from pt_core.training.session import Session, copy_to_cpu, preserved_randomness, start_session
 
 NUM_GOLDEN = 16
@@ -79,6 +80,13 @@ def train(request: TrainRequest) -> Checkpoint:
         StepFailed: the scaler skipped every step, or the disk refused a checkpoint.
     """
     check_digest(request.dataset)
+    if request.config.parallel.strategy == "ddp":
+        return launch("pt_core.training.fit:train_here", request)
+    return train_here(request)
+
+
+def train_here(request: TrainRequest) -> Checkpoint:
+    """Train in this process, alone or as one of several; errors are those of :func:`train`."""
     with _named(request):
         job = _set_up(request)
         try:
@@ -110,7 +118,9 @@ def _set_up(request: TrainRequest) -> Job:
         micro_batch=_micro_batch(request),
         class_weights=class_weights(config.class_weights, y, num_classes=spec.num_classes),
     )
+    session, remark = parallelize(session, num_samples=len(y), seed=request.seed)
     trail = open_trail(request, writes=session.peers.writes)
+    trail.remarks += [remark] if remark else []
     return Job(request, spec, decision, session, data, trail, flops)
 
 
@@ -134,6 +144,8 @@ def _train(job: Job) -> Checkpoint:
         )
     except TrainingDiverged as error:
         raise error.with_message(f"{error.message}; {_last_finite(job, standing)}") from error
+    if not session.peers.writes:
+        return Checkpoint.from_json(session.peers.share(""))
     checkpoint = _write(
         job,
         Path(job.request.store),
@@ -144,6 +156,7 @@ def _train(job: Job) -> Checkpoint:
         state=kept.training_state,
     )
     trail.clear()
+    session.peers.share(checkpoint.to_json())
     return checkpoint
 
 
@@ -161,7 +174,7 @@ def _open_data(request: TrainRequest, device: str) -> Data:
 
 def _go_on(job: Job) -> Standing:
     """Return where the training stands: at its start, or where the newest durable checkpoint was taken."""
-    found = job.trail.newest()
+    found = _newest(job)
     if found is None:
         return Standing()
     standing = take_up(job.session, found.state, found.weights)
@@ -169,6 +182,17 @@ def _go_on(job: Job) -> Standing:
     where = f"after step {standing.sums.num_steps} of {job.steps_per_epoch} in epoch {standing.epoch}"
     job.trail.remarks.append(f"went on {where}, where an interrupted training stood")
     return standing
+
+
+def _newest(job: Job) -> Found | None:
+    """Return the checkpoint to go on from, the same in all processes."""
+    peers = job.session.peers
+    if peers.writes:
+        found = job.trail.newest()
+        peers.share(str(found.checkpoint.directory) if found else "")
+        return found
+    directory = peers.share("")
+    return job.trail.found_at(Path(directory)) if directory else None
 
 
 def _num_steps(job: Job, standing: Standing) -> int:

@@ -21,6 +21,7 @@ from pt_core.artifacts.tensors import load_tensors, read_golden
 from pt_core.bundle import set_aside, sweep
 from pt_core.environment import core_code_digest, runtime_identity
 from pt_core.errors import IntegrityError
+from pt_core.training import parallel_config
 from pt_core.training.config import EXECUTION_FIELDS, TrainConfig
 from pt_core.training.requests import TrainRequest
 
@@ -54,6 +55,8 @@ def training_key(request: TrainRequest) -> str:
     plain = request.model_dump(mode="json", exclude={"halve_batch"})
     for name in EXECUTION_FIELDS:
         del plain["config"][name]
+    for name in parallel_config.EXECUTION_FIELDS:
+        del plain["config"]["parallel"][name]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -98,8 +101,18 @@ class Trail:
             )
         return None
 
+    def found_at(self, directory: Path) -> Found:
+        """Return the checkpoint that the process that writes has found.
+
+        Raises:
+            IntegrityError: it is not here, or not whole.
+        """
+        return _read(directory)
+
     def is_due(self, num_steps: int) -> bool:
         """Return whether a checkpoint is to be written after ``num_steps`` steps of the whole training."""
+        if not self._writes:
+            return False
         every_steps, every_minutes = (
             self._config.checkpoint_every_steps,
             self._config.checkpoint_every_minutes,
@@ -157,14 +170,11 @@ class Trail:
 
     def _open(self, directory: Path) -> Found | None:
         try:
-            checkpoint = open_checkpoint(directory)
-            arrays = load_tensors(directory / WEIGHTS, finite=True)
-            state = load_training_state(checkpoint)
+            return _read(directory)
         except IntegrityError as error:
             aside = set_aside(directory)
             self.remarks.append(f"{error.message.partition(';')[0]}; set aside as {aside.name}")
             return None
-        return Found(checkpoint, {name: torch.from_numpy(value) for name, value in arrays.items()}, state)
 
     def _own(self) -> bool:
         """Return whether this process may write here; two that train the same would remove each other's work."""
@@ -193,6 +203,13 @@ class Trail:
 def open_trail(request: TrainRequest, *, writes: bool = True) -> Trail:
     """Return the durable checkpoints of a training."""
     return Trail(Path(request.store) / TRAINING / training_key(request), request.config, writes=writes)
+
+
+def _read(directory: Path) -> Found:
+    checkpoint = open_checkpoint(directory)
+    arrays = load_tensors(directory / WEIGHTS, finite=True)
+    state = load_training_state(checkpoint)
+    return Found(checkpoint, {name: torch.from_numpy(value) for name, value in arrays.items()}, state)
 
 
 def _forget_oldest(trainings: Path) -> None:

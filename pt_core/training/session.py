@@ -20,10 +20,12 @@ from pt_core.modeling.initialize import initialize
 from pt_core.modeling.network import build_network
 from pt_core.modeling.spec import ModelConfig, ModelSpec
 from pt_core.training.averaging import Average, averaged, start_average
+from pt_core.training.batches import in_batches
 from pt_core.training.config import TrainConfig
 from pt_core.training.optim import make_optimizer
 from pt_core.training.schedule import Schedule, make_schedule
 from pt_core.training.seed import seed_everything
+from pt_core.training.stages import split_in_two, stage_devices
 
 AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
 """Autocast type of each mixed precision."""
@@ -39,13 +41,19 @@ class Peers(NamedTuple):
     num: int = 1
     """How many processes there are; each averages its gradients with theirs."""
     take: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
-    """From the rows of a whole step or batch to those that this process computes."""
+    """From the rows of a whole batch to those that this process computes."""
+    parts: Callable[[torch.Tensor, int], list[torch.Tensor]] = in_batches
+    """From the rows of a whole step, and how many a forward pass takes, to what this process computes in turn."""
     add_up: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
     """From a number of this process to the sum over all."""
     holding: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     """Around a backward pass whose gradients are not yet averaged, because another follows in the same step."""
     writes: bool = True
     """Whether this process writes checkpoints and tells the progress."""
+    share: Callable[[str], str] = str
+    """From a text of the process that writes to that text in all."""
+    start_step: Callable[[int], object] = bool
+    """Called before each step with the number of steps made."""
 
 
 class Session(NamedTuple):
@@ -81,6 +89,13 @@ class Session(NamedTuple):
     """The network's buffers and room for a copy of each, to undo what a skipped step did to them."""
     peers: Peers = Peers()
     """The other processes that train the same network."""
+    wrapped: nn.Module | None = None
+    """What is called in place of the network, to share the work; its parameters are the network's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a batch, (N, num_classes), on the device."""
+        logits: torch.Tensor = (self.wrapped or self.network)(x)
+        return logits
 
     def autocast(self) -> torch.amp.autocast:
         """Return the context that a forward pass runs in."""
@@ -115,6 +130,10 @@ def start_session(
     network.to(device)
     if config.channels_last and len(spec.input_shape) == 3:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.parallel.split_at is not None:
+        split_in_two(
+            network, split_at=config.parallel.split_at, devices=stage_devices(config.parallel, device)
+        )
     optimizer = make_optimizer(network, config)
     return Session(
         network=network,

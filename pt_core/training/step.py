@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the customary name
 from torch import nn
 
 from pt_core.training.averaging import update_average
-from pt_core.training.batches import Fetch, in_batches
+from pt_core.training.batches import Fetch
 from pt_core.training.session import Session
 from pt_core.training.sums import Outcome
 
@@ -35,6 +35,7 @@ def make_step(session: Session, *, fetch: Fetch, rows: torch.Tensor) -> Step:
     weight, no state of the optimizer, not the schedule and not the average. With ``max_bad_steps`` 0 and
     no scaler nothing is read back from the device, so that is left to who looks at the losses.
     """
+    session.peers.start_step(session.schedule.num_steps)
     session.optimizer.zero_grad(set_to_none=True)
     live, held = session.held_buffers
     if session.config.max_bad_steps and live:
@@ -59,17 +60,19 @@ def evaluate_batch(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean loss of ``rows`` and how many are right, without a step."""
     mine = session.peers.take(rows)
+    add_up = session.peers.add_up
+    if not len(mine):
+        nothing = torch.zeros((), device=session.device)
+        return add_up(nothing), add_up(nothing.long())
     x, y = fetch(mine)
     loss, correct = _forward(session, x, y)
-    add_up = session.peers.add_up
     return add_up(loss if len(mine) == len(rows) else loss * (len(mine) / len(rows))), add_up(correct)
 
 
 def _backward(session: Session, fetch: Fetch, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Leave the gradient of the mean loss of ``rows``; return that loss and how many are right."""
     peers = session.peers
-    mine = peers.take(rows)
-    parts = in_batches(mine, session.micro_batch or max(1, len(mine)))
+    parts = peers.parts(rows, session.micro_batch or max(1, len(rows)))
     losses: list[torch.Tensor] = []
     corrects: list[torch.Tensor] = []
     for part in parts[:-1]:
@@ -102,7 +105,7 @@ def _backward_part(
 
 def _forward(session: Session, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     with session.autocast():
-        logits = session.network(x)
+        logits = session.forward(x)
     smoothing, weight = session.config.label_smoothing, session.class_weights
     # The loss is always fp32: exponentials of half-precision logits overflow or vanish.
     logits = logits.float()
