@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from sklearn.datasets import load_digits
 
 from pt_core.artifacts.artifact import Artifact, ArtifactInfo, Parity, ParityPoint, Quantization, Step
-from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetrics
+from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetrics, LoadReport, StartedFrom
 from pt_core.artifacts.plugin import RuntimeInfo
 from pt_core.bundle import seal, staging
 from pt_core.data.dataset import Dataset, DatasetInfo, Split
@@ -413,3 +413,15 @@ def make_efficiency(artifact: Artifact, row: tuple) -> EfficiencyReport:
         noise_ratio_high=1.03,
         num_rounds=30,
     )
+
+
+def started_from(*, strict: bool = False) -> StartedFrom:
+    """Return a warm start that left a tensor of each kind out."""
+    report = LoadReport(
+        loaded=("body.weight", "body.bias"),
+        missing=("head.bias",),
+        unexpected=("old.weight",),
+        mismatched=("head.weight: shape (2, 4), expected (5, 4)",),
+        loaded_fraction=0.75,
+    )
+    return StartedFrom(digest="e" * 64, directory="/somewhere", strict=strict, report=report)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from mlflow import MlflowClient
-from run_results import make_run_result
+from run_results import make_run_result, started_from
 
 from pt_core.artifacts.artifact import open_artifact
 from pt_core.decision.result import RunResult
@@ -234,6 +234,21 @@ def test_more_epochs_and_settings_than_one_call_takes_are_all_logged(client, res
     tracking.finish_run(run, "FINISHED")
     assert len(client.get_metric_history(run.run_id, "training/samples_per_s")) == 400
     assert client.get_run(run.run_id).data.params["train.option_249"] == "249"
+
+
+def test_a_warm_start_is_logged_with_every_tensor_and_counts_with_the_network(
+    client, result, uri, home, tmp_path
+):
+    changes = {"warm_start": started_from(), "flops_per_sample": 123, "num_frozen_parameters": 45}
+    run = start(uri, home, experiment="warm")
+    tracking.log_checkpoint(run, result.checkpoint.model_copy(update=changes), result.dataset)
+    tracking.finish_run(run, "FINISHED")
+    params = client.get_run(run.run_id).data.params
+    assert (params["num_parameters"], params["num_frozen_parameters"]) == ("11274", "45")
+    assert (params["flops_per_sample"], params["warm_start"]) == ("123", "e" * 64)
+    assert (params["warm_start.strict"], params["warm_start.loaded_fraction"]) == ("false", "0.75")
+    path = client.download_artifacts(run.run_id, "warm_start.json", str(tmp_path))
+    assert json.loads(Path(path).read_text()) == started_from().model_dump(mode="json")
 
 
 def test_a_run_without_a_winner_is_a_failed_verdict(client, result, uri, home):

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from run_results import make_run_result
+from run_results import make_run_result, started_from
 
 from pt_core.decision.result import Link, RunResult
 from pt_core.errors import IntegrityError
@@ -100,6 +100,17 @@ def test_the_page_says_how_to_get_the_same_run_again(page, result):
         result.checkpoint.digest,
     ):
         assert fact in page.text
+
+
+def test_the_page_says_what_training_started_from_and_every_tensor_left_out(result):
+    started = started_from()
+    changes = {"warm_start": started, "num_frozen_parameters": 4321, "flops_per_sample": 123_456}
+    changed = result.model_copy(update={"checkpoint": result.checkpoint.model_copy(update=changes)})
+    shown = " ".join(render_report(changed).split())
+    assert "4,321 frozen" in shown
+    assert "123,456 floating-point operations for one sample" in shown
+    assert started.sentence in shown
+    assert all(f"Not loaded: {line}" in shown for line in started.report.problems)
 
 
 def test_the_page_loads_nothing_from_anywhere(page):
