@@ -65,7 +65,7 @@ def _show(scores: Scores) -> None:
         highlight=False,
     )
     if scores.bad_rows_file:
-        results.print(f"{scores.num_bad_rows:,} rows could not be scored", style="yellow", highlight=False)
+        results.print(f"not scored: {scores.num_bad_rows:,}", style="yellow", highlight=False)
         print_line("bad rows", scores.bad_rows_file)
     print_line("output", scores.output)
     print_line("model", f"{scores.model} ({scores.format}, {scores.bundle_digest[:12]})")

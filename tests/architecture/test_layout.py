@@ -46,7 +46,7 @@ def test_every_direct_dependency_has_its_reason_in_the_readme() -> None:
     assert [name for name in names if f"| {name} |" not in readme] == []
 
 
-@pytest.mark.parametrize("module", ["flows.__main__", "flows.lifecycle", "flows.check"])
+@pytest.mark.parametrize("module", ["flows.__main__", "flows.lifecycle", "flows.check", "flows.score"])
 def test_the_flow_never_imports_torch_in_its_own_process(module: str) -> None:
     code = f"import {module}, sys; print(sorted({{'torch', 'onnxruntime', 'onnx'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
