@@ -27,7 +27,7 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.child import PROGRESS_VARIABLE, call
 from pt_core.devices import resolve_device
 from pt_core.errors import ConfigError, PtCoreError, StepFailed, TrainingDiverged, error_from_dict
-from pt_core.training.batches import count_batches
+from pt_core.training.batches import in_batches
 from pt_core.training.config import TrainConfig
 from pt_core.training.parallel_config import ParallelConfig
 from pt_core.training.requests import TrainRequest
@@ -88,9 +88,23 @@ def parallelize(session: Session, *, num_samples: int, seed: int) -> tuple[Sessi
     if strategy == "dp":
         return _data_parallel(session)
     if strategy == "ddp":
-        _refuse_small_steps(session.config, num_samples)
+        _refuse_small_steps(session, num_samples)
         return _distributed(session, seed=seed), None
     return session, None
+
+
+def take(rows: torch.Tensor, *, rank: int, num: int) -> torch.Tensor:
+    """Return the rows of a batch that a process computes; sizes differ by one at most."""
+    return rows.tensor_split(num)[rank]
+
+
+def share_of_step(rows: torch.Tensor, size: int, *, rank: int, num: int) -> list[torch.Tensor]:
+    """Return what a process computes of a step, in turn, at most ``size`` (or one more) rows at a time.
+
+    All processes together compute in each turn what one alone would with ``num`` times the size: batch
+    normalisation sees the same samples, and no process waits for a turn that another does not have.
+    """
+    return [take(batch, rank=rank, num=num) for batch in in_batches(rows, size * num)]
 
 
 def _data_parallel(session: Session) -> tuple[Session, str | None]:
@@ -112,14 +126,6 @@ def _distributed(session: Session, *, seed: int) -> Session:
         find_unused_parameters=session.config.parallel.find_unused_parameters,
     )
 
-    def parts(rows: torch.Tensor, size: int) -> list[torch.Tensor]:
-        # As many in every process, because batch normalisation waits for the others in each.
-        largest = -(-len(rows) // num)
-        return list(take(rows).tensor_split(-(-largest // size)))
-
-    def take(rows: torch.Tensor) -> torch.Tensor:
-        return rows.tensor_split(num)[rank]
-
     def add_up(number: torch.Tensor) -> torch.Tensor:
         total = number.detach().clone()
         dist.all_reduce(total)
@@ -132,8 +138,8 @@ def _distributed(session: Session, *, seed: int) -> Session:
 
     peers = Peers(
         num=num,
-        take=take,
-        parts=parts,
+        take=lambda rows: take(rows, rank=rank, num=num),
+        parts=lambda rows, size: share_of_step(rows, size, rank=rank, num=num),
         add_up=add_up,
         holding=wrapped.no_sync,
         writes=rank == 0,
@@ -282,11 +288,12 @@ def _refuse_device(config: ParallelConfig, device: str) -> None:
         )
 
 
-def _refuse_small_steps(config: TrainConfig, num_samples: int) -> None:
-    num = config.parallel.world_size
-    last = num_samples - (count_batches(num_samples, config.step_size) - 1) * config.step_size
+def _refuse_small_steps(session: Session, num_samples: int) -> None:
+    config, num = session.config, session.config.parallel.world_size
+    last_step = in_batches(torch.arange(num_samples), config.step_size)[-1]
+    last = len(in_batches(last_step, (session.micro_batch or config.batch_size) * num)[-1])
     if last < num:
         raise ConfigError(
-            f"{_WHERE}: the last step of an epoch has {last} of {num_samples} samples for {num} processes; "
+            f"{_WHERE}: the last forward pass of an epoch has {last} of {num_samples} samples for {num} processes; "
             "change train.batch_size, or set fewer processes"
         )

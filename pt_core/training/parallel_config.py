@@ -23,7 +23,12 @@ EXECUTION_FIELDS = frozenset({"max_restarts", "rendezvous_endpoint"})
 
 
 class ParallelConfig(Record):
-    """How one training is spread over processes or devices; each step stays that of the whole batch."""
+    """How one training is spread over processes or devices.
+
+    A step stays that of batch_size times accumulation_steps samples, in the order of one process. With ddp each
+    process takes its part of them, at most batch_size in a forward pass, and batch normalisation sees the samples
+    of all.
+    """
 
     strategy: Strategy = "none"
     """ddp: processes that share each step's samples; dp: several GPUs of one process; model_parallel: two stages."""
