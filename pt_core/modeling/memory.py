@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from pt_core.modeling.names import matching
 from pt_core.modeling.normalized import own_network
 
 _WHERE = "model.gradient_checkpointing"
+_M_MMAP_THRESHOLD = -3
+"""The option's number in glibc's malloc.h."""
+_MMAP_THRESHOLD_BYTES = 2**18
 
 
 @contextlib.contextmanager
@@ -48,9 +52,13 @@ def gradient_checkpointing(network: nn.Module, patterns: Sequence[str] | None = 
 
 
 def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextlib.AbstractContextManager[int]:
-    """Return the context of the configured choice: all blocks, the modules of some patterns, or none."""
+    """Return the context of the configured choice: all blocks, the modules of some patterns, or none.
+
+    Where memory is to be saved, the C library is told to give freed tensors back, for as long as the process lives.
+    """
     if not choice:
         return contextlib.nullcontext(0)
+    _give_freed_tensors_back()
     return gradient_checkpointing(network, None if choice is True else choice)
 
 
@@ -91,6 +99,17 @@ def find_blocks(network: nn.Module) -> list[nn.Module]:
         inner = find_blocks(child)
         blocks += inner or ([child] if is_container and has_layers else [])
     return list(dict.fromkeys(blocks))
+
+
+def _give_freed_tensors_back() -> None:
+    """Have glibc map every large tensor by itself, so that freeing one lowers the memory of the process.
+
+    By default it raises its threshold to the sizes that are freed and keeps them in its heap, where pieces of many
+    sizes cannot be joined: convolutional networks then peaked as high with checkpointing as without it
+    (benchmarks/gradient_checkpointing.py). Other C libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
 
 
 def _checkpointed(block: nn.Module) -> Callable[..., Any]:
