@@ -22,6 +22,8 @@ CODE_PATH_VARIABLE = "PT_PIPELINE_CODE_PATH"
 """Folders with the user's own modules, appended (never prepended) to a child's ``sys.path``."""
 
 PROGRESS_VARIABLE = "PT_CORE_PROGRESS_FD"
+SCRATCH_VARIABLE = "PT_CORE_SCRATCH"
+"""Folder that the parent removes however the child ends."""
 _MAX_DETAILS = 30
 _MAX_MESSAGE = 500
 _NO_MEMORY = (
@@ -95,6 +97,7 @@ def _main(target: str, scratch: str) -> int:
     _be_the_first_to_go()
     if PROGRESS_VARIABLE in os.environ:
         os.environ[PROGRESS_VARIABLE] += f":{os.getpid()}"
+    os.environ[SCRATCH_VARIABLE] = scratch
     folder = Path(scratch)
     answer: dict[Literal["reply", "error"], object]
     try:

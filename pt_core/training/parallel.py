@@ -24,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.nn.functional import all_reduce
 
 from pt_core.artifacts.checkpoint import Checkpoint
-from pt_core.child import PROGRESS_VARIABLE, call
+from pt_core.child import PROGRESS_VARIABLE, SCRATCH_VARIABLE, call
 from pt_core.devices import resolve_device
 from pt_core.errors import ConfigError, PtCoreError, StepFailed, TrainingDiverged, error_from_dict
 from pt_core.training.batches import in_batches
@@ -60,7 +60,8 @@ def launch(target: str, request: TrainRequest) -> Checkpoint:
     """
     config = request.config.parallel
     _refuse_device(config, resolve_device(request.config.device))
-    with tempfile.TemporaryDirectory(prefix="pt-ranks-") as scratch, _progress_wire() as wire:
+    parent = os.environ.get(SCRATCH_VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="pt-ranks-", dir=parent) as scratch, _progress_wire() as wire:
         folder = Path(scratch)
         # The launcher reads "$" in its arguments as its own; a file it leaves alone.
         (folder / _REQUEST).write_text(request.to_json())

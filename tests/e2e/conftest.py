@@ -46,7 +46,7 @@ class Workplace:
             [str(COMMAND), *arguments],
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=900,
             cwd=cwd or self.home.parent,
             env={**os.environ, "PT_PIPELINE_HOME": str(self.home)},
             check=False,

@@ -16,7 +16,7 @@ from pt_core.release.requests import ReleaseRequest
 from tasks.registering import register, set_alias
 from tasks.registry import BUNDLE_DIGEST, CHAMPION, RELEASE_DIGEST, RUN_NAME
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 MODEL, DEPLOYED = "deployed-digits", "onnx-int8-static"
 

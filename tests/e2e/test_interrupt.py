@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-PATIENCE_S = 100
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+PATIENCE_S = 240
 
 
 def processes_of(home: Path) -> list[str]:

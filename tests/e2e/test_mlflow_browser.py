@@ -30,7 +30,7 @@ DEFAULT_DASHBOARD = f"http://127.0.0.1:{DEFAULT_PORT}"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.e2e,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     chromium.NEEDED,
 ]
 

@@ -17,7 +17,7 @@ from servers import free_port, served
 
 from tasks import journal, registry
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 150

@@ -15,6 +15,11 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICK = [
+    f"--set=efficiency.{setting}"
+    for setting in ("rounds=5", "extra_rounds=0", "max_seconds=2", "cold_starts=false")
+]
+"""Speed is measured by other tests."""
 COMMAND = Path(sys.executable).with_name("pt-pipeline")
 
 
@@ -45,7 +50,7 @@ def call(folder, home, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=900,
     )
     return done.returncode, json.loads(done.stdout), done.stderr
 
@@ -58,7 +63,7 @@ def check_both_variants(document):
 
 @pytest.mark.parametrize("name", ["image-folder", "table"])
 def test_an_example_runs_from_its_data_to_a_verdict(made, home, name):
-    code, document, stderr = call(made(name), home, "run", "pipeline.yaml")
+    code, document, stderr = call(made(name), home, "run", "pipeline.yaml", *QUICK)
     assert code == 0, stderr
     check_both_variants(document)
 
@@ -89,7 +94,7 @@ def test_training_alone_ends_with_a_verified_checkpoint(trained, waves, home):
 
 def test_a_checkpoint_that_was_trained_alone_goes_through_the_rest_without_training(trained, waves, home):
     directory = trained["checkpoint"]["directory"]
-    code, document, stderr = call(waves, home, "run", "pipeline.yaml", "--from", directory)
+    code, document, stderr = call(waves, home, "run", "pipeline.yaml", "--from", directory, *QUICK)
     assert code == 0, stderr
     check_both_variants(document)
     assert document["checkpoint"] == {"directory": directory, "digest": trained["checkpoint"]["digest"]}
