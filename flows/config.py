@@ -75,6 +75,15 @@ class PipelineConfig(Record):
     """What one step may take."""
 
     @model_validator(mode="after")
+    def _replicas_keep_their_activations(self) -> Self:
+        if self.train.parallel.strategy == "dp" and self.model.gradient_checkpointing:
+            raise ValueError(
+                "model.gradient_checkpointing: dp copies the network to each GPU, where a copy would recompute with "
+                "the original's weights; set train.parallel.strategy to ddp, or gradient_checkpointing to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reference_is_listed(self) -> Self:
         if not any(not variant.steps for variant in self.variants):
             raise ValueError(

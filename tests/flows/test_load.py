@@ -108,6 +108,12 @@ def test_the_reference_must_be_listed(tmp_path: Path) -> None:
     assert "the reference is missing" in message
 
 
+def test_copies_on_several_gpus_cannot_recompute_their_activations(tmp_path: Path) -> None:
+    parallel = "train: {parallel: {strategy: dp}}\n"
+    message = refusal(tmp_path, MINIMAL + parallel + "model: {gradient_checkpointing: true}\n")
+    assert "set train.parallel.strategy to ddp" in message
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "\tname: x", ""])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     assert "pipeline.yaml" in refusal(tmp_path, text)
