@@ -8,8 +8,11 @@ from pathlib import Path
 from flows.config import PipelineConfig
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import open_bundle, read_info
+from pt_core.data.checks import join
 from pt_core.data.dataset import Dataset
+from pt_core.data.encoding import TableEncoding
 from pt_core.errors import ConfigError
+from pt_core.modeling.spec import ModelSpec
 
 _FILLED_IN = ("input_shape", "num_classes")
 """Arguments of a network that come from the data."""
@@ -84,6 +87,26 @@ def _data_problems(checkpoint: Checkpoint, dataset: Dataset) -> Iterator[str]:
         )
     if checkpoint.labels != dataset.labels:
         yield f"data.labels: it knows {', '.join(checkpoint.labels)}, expected {', '.join(dataset.labels)}"
+    yield from _encoding_problems(checkpoint.spec, dataset)
+
+
+def _encoding_problems(spec: ModelSpec, dataset: Dataset) -> Iterator[str]:
+    """Yield where the same samples become other numbers: the fingerprint is of the samples alone."""
+    if spec.input_shape != dataset.input_shape:
+        yield f"data: it takes samples of shape {spec.input_shape}, expected {dataset.input_shape}"
+    if spec.input_range != dataset.input_range:
+        yield f"data.input_range: it was trained on {spec.input_range}, expected {dataset.input_range}"
+    if spec.table != dataset.table:
+        yield (
+            f"data.table: it takes the numbers {_outputs(spec.table)}, expected {_outputs(dataset.table)}, and the "
+            "rows become them by other rules; set the columns, their order, missing, encoder and unseen as they were"
+        )
+    if spec.images != dataset.images:
+        yield "data.images: its images were decoded otherwise; set size, mode, resize and convert as they were"
+
+
+def _outputs(table: TableEncoding | None) -> str:
+    return join(table.outputs) if table else "of no table"
 
 
 def _other_splits(checkpoint: Checkpoint, dataset: Dataset) -> list[str]:

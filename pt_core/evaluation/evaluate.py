@@ -113,6 +113,13 @@ def _check_comparable(request: EvaluateRequest) -> None:
                 f"dataset: input shape {expected[0]}, {len(expected[1])} labels {expected[1][:5]}",
             ],
         )
+    for kind in ("table", "images"):
+        # The shape may be equal all the same, e.g. with two columns swapped.
+        if getattr(artifact.spec, kind) != getattr(dataset, kind):
+            raise NotComparable(
+                f"evaluate: the artifact's input was encoded otherwise than the dataset (data.{kind}), so equal samples "
+                "are other numbers to it; set the encoding as the artifact's, or leave the artifact out"
+            )
 
 
 def _predict(

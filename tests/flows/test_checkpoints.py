@@ -15,6 +15,7 @@ from flows.load import load_config
 from flows.requests import train_request
 from pt_core.artifacts.checkpoint import WEIGHTS
 from pt_core.data.dataset import Dataset, Split
+from pt_core.data.encoding import ColumnEncoding, ImageDecoding, TableEncoding
 from pt_core.errors import ConfigError, IntegrityError
 
 __all__ = ["checkpoint", "golden_inputs", "info", "network", "spec", "training_state"]
@@ -87,11 +88,28 @@ def test_another_network_is_refused(given, dataset, model, expected):
             {"splits": (*SPLITS[:3], SPLITS[3].model_copy(update={"ids_sha256": "x" * 64}))},
             r"data: these samples were split otherwise \(test\), so some of the test split may be what it learnt from",
         ),
+        ({"input_shape": (9,)}, r"data: it takes samples of shape \(8,\), expected \(9,\)"),
+        ({"input_range": (0.0, 1.0)}, r"data\.input_range: it was trained on None, expected \(0\.0, 1\.0\)"),
+        ({"images": ImageDecoding(resize="pad")}, r"data\.images: its images were decoded otherwise"),
     ],
 )
 def test_other_data_or_another_split_is_refused(given, dataset, changes, expected):
     with pytest.raises(ConfigError, match=expected):
         check_fit(given, settings(), dataset.model_copy(update=changes))
+
+
+def encoded(*names, fill=None):
+    columns = [ColumnEncoding(name=name, kind="numeric", fill=fill) for name in names]
+    return TableEncoding(columns=tuple(columns))
+
+
+@pytest.mark.parametrize("other", [encoded("b", "a"), encoded("a", "b", fill=3.0), None])
+def test_the_same_table_in_other_numbers_is_refused(given, dataset, other):
+    spec = given.spec.model_copy(update={"table": encoded("a", "b")})
+    trained = given.model_copy(update={"spec": spec})
+    check_fit(trained, settings(), dataset.model_copy(update={"table": encoded("a", "b")}))
+    with pytest.raises(ConfigError, match=r"data\.table: it takes the numbers a, b, expected "):
+        check_fit(trained, settings(), dataset.model_copy(update={"table": other}))
 
 
 def test_all_that_does_not_fit_is_listed_at_once(given, dataset):

@@ -6,6 +6,7 @@ from safetensors.numpy import load_file
 
 from pt_core.bundle import open_bundle
 from pt_core.data.dataset import load_split
+from pt_core.data.encoding import ColumnEncoding, ImageDecoding, TableEncoding
 from pt_core.errors import IntegrityError, NotComparable, StepFailed
 from pt_core.evaluation.attacks.craft import craft
 from pt_core.evaluation.config import EvaluationConfig
@@ -15,6 +16,7 @@ from pt_core.evaluation.requests import AttackRequest, EvaluateRequest
 from pt_core.isolation import run_isolated
 
 CONFIG = EvaluationConfig(fgsm_epsilons=(0.05, 0.2), noise_sigmas=(0.1,), batch_size=64)
+SWAPPED = TableEncoding(columns=tuple(ColumnEncoding(name=name, kind="numeric") for name in "badcef"))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,16 @@ def test_attacks_on_another_dataset_are_not_comparable(request_, new_dataset, tm
 def test_an_artifact_with_other_labels_is_not_comparable(request_, dataset, new_reference, tmp_path):
     other = new_reference(tmp_path, dataset, labels=("a", "b", "c"))
     with pytest.raises(NotComparable, match="does not fit the dataset"):
+        evaluate(request_.model_copy(update={"artifact": other}))
+
+
+@pytest.mark.parametrize("changes", [{"images": ImageDecoding()}, {"table": SWAPPED}])
+def test_an_artifact_of_another_encoding_is_not_comparable(request_, reference, changes):
+    spec = reference.spec.model_copy(update=changes)
+    other = reference.model_copy(update={"spec": spec})
+    with pytest.raises(
+        NotComparable, match=rf"encoded otherwise than the dataset \(data\.{next(iter(changes))}\)"
+    ):
         evaluate(request_.model_copy(update={"artifact": other}))
 
 
