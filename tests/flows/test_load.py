@@ -54,8 +54,8 @@ def test_not_a_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_choice_names_the_nearest_one(tmp_path: Path) -> None:
-    message = refusal(tmp_path, MINIMAL + "train: {optimizer: adamv}\n")
-    assert "expected 'adamw' or 'sgd', found 'adamv'; did you mean adamw?" in message
+    message = refusal(tmp_path, MINIMAL + "train: {device: cdua}\n")
+    assert "expected 'auto', 'cpu', 'cuda' or 'mps', found 'cdua'; did you mean cuda?" in message
 
 
 def test_what_only_follows_from_another_problem_is_left_out(tmp_path: Path) -> None:
