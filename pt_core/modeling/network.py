@@ -56,7 +56,13 @@ def complete_spec(
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec)
         batch = torch.tensor(load_split(dataset, "train").x[:batch_size])
-        try_network(network, spec=spec, batch=batch, channels_last=channels_last)
+        try_network(
+            network,
+            spec=spec,
+            batch=batch,
+            channels_last=channels_last,
+            checkpointing=config.gradient_checkpointing,
+        )
     return spec
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from pt_core.child import is_out_of_memory
 from pt_core.errors import ConfigError
 from pt_core.modeling.axes import axis_shapes, resize
+from pt_core.modeling.memory import trying_to_save
 from pt_core.modeling.spec import ModelSpec
 
 _REFUSALS = (TypeError, ValueError, RuntimeError, IndexError)
 """What a network raises on input that it is not made for."""
 
 
-def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool) -> None:
+def try_network(
+    network: nn.Module,
+    *,
+    spec: ModelSpec,
+    batch: torch.Tensor,
+    channels_last: bool,
+    checkpointing: bool | Sequence[str] = False,
+) -> None:
     """Refuse a network that cannot be trained to classify samples like these.
 
     Args:
@@ -23,11 +33,18 @@ def try_network(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, cha
         batch: (N, *input_shape) float32, as many as one step of training takes, at least two; evaluation is tried on
             the first two.
         channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
+        checkpointing: what is to be recomputed in training, and here: a trial must not take the memory that it saves.
 
     Raises:
         ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, does not take every size
-            it declares, gives something else in training mode, or nothing in it can be trained.
+            it declares, gives something else in training mode, nothing in it can be trained, or what is to be
+            recomputed is never called.
     """
+    with trying_to_save(network, checkpointing):
+        _try(network, spec=spec, batch=batch, channels_last=channels_last)
+
+
+def _try(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool) -> None:
     whole, batch = batch, batch[:2]
     network.eval()
     # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.

@@ -82,6 +82,16 @@ def test_keys_stay_and_the_network_is_as_before_when_the_context_ends():
     assert not any("forward" in module.__dict__ for module in network.modules())
 
 
+def test_a_forward_of_the_instances_own_is_called_and_put_back():
+    network = Deep()
+    own = lambda x: nn.Sequential.forward(network.mixer, x) * 2  # noqa: E731
+    network.mixer.forward = own
+    expected, _ = one_step(network)
+    with gradient_checkpointing(network, ["mixer"]):
+        assert torch.equal(one_step(network)[0], expected)
+    assert network.mixer.forward is own
+
+
 def test_evaluation_and_export_inside_the_context_see_the_plain_network():
     network = built("cnn").eval()
     x = torch.rand(4, 1, 8, 8)

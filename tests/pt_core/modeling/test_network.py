@@ -217,3 +217,40 @@ def test_a_factory_of_a_package_gets_its_arguments_and_is_tried_on_a_whole_batch
     assert spec.arguments == {"num_classes": 10, "name": "grouped", "groups": 2}
     with pytest.raises(ConfigError, match=r"failed in training mode on a batch of shape \(33, 1, 8, 8\)"):
         spec_of(digits, f"{name}:create", arguments={"name": "grouped", "groups": 2}, batch_size=33)
+
+
+def kept_by_trial(digits, choice):
+    """Return the bytes that the passes of a trial keep for a backward pass."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.nbytes) or x, lambda x: x):
+        spec_of(digits, "pt_core.modeling.resnet:resnet18", gradient_checkpointing=choice, batch_size=64)
+    return sum(kept)
+
+
+def test_the_trial_keeps_no_more_memory_than_a_checkpointed_step(digits):
+    assert 0 < kept_by_trial(digits, choice=True) < 0.4 * kept_by_trial(digits, choice=False)
+
+
+ITERATED = """
+    class net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 10))
+            self.rare = nn.Linear(64, 64)
+        def forward(self, x):
+            x = x.flatten(1)
+            # Left out at random in training, as stochastic depth does.
+            x = x if self.training else self.rare(x)
+            for layer in self.body:
+                x = layer(x)
+            return x
+"""
+
+
+def test_a_pattern_whose_modules_are_never_called_is_refused(digits, write_module):
+    target = f"{write_module(ITERATED)}:net"
+    with pytest.raises(
+        ConfigError, match=r"gradient_checkpointing: body of net: never called itself.*inside by NAME"
+    ):
+        spec_of(digits, target, gradient_checkpointing=("body", "rare"))
+    spec_of(digits, target, gradient_checkpointing=("body.*", "rare"))
