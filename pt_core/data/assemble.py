@@ -42,8 +42,6 @@ class _Grouped(NamedTuple):
     """(N,) rows, by id."""
     groups: NDArray[np.int64] | None
     """(N,) number of the id of each sample in that order; ``None`` where each row has its own."""
-    ids: NDArray[np.str_]
-    """The ids by number."""
 
 
 def assemble(raw: RawData, *, config: DataConfig, seed: int) -> Assembled:
@@ -54,16 +52,17 @@ def assemble(raw: RawData, *, config: DataConfig, seed: int) -> Assembled:
     """
     labels = config.labels or raw.labels
     problems = list(raw.problems)
-    blocking = list(_label_problems(raw, labels))
+    given = None if raw.split is None else named(raw.split)
+    leaks = list(_leaks(raw, given))
+    blocking = [*_label_problems(raw, labels), *(split_problems(given) if given is not None else ())]
     if raw.fit is None and raw.decoding is None:
         problems += input_problems(raw.x, raw.input_range)
     if blocking:
-        raise refusal([*problems, *blocking])
+        raise refusal([*problems, *blocking, *leaks])
     y = raw.y.astype(np.int64)
     labels = labels or tuple(str(number) for number in range(int(y.max()) + 1))
     grouped = _group(raw)
-    given = None if raw.split is None else named(raw.split)
-    blocking = list(_split_problems(y, labels, given, grouped))
+    blocking = [*_split_problems(y, labels, given, grouped), *leaks]
     if blocking:
         raise refusal([*problems, *blocking])
     order = grouped.order
@@ -74,6 +73,8 @@ def assemble(raw: RawData, *, config: DataConfig, seed: int) -> Assembled:
         config=config,
         seed=seed,
     )
+    # Whatever was checked above: a split without samples would be found out in the middle of a run.
+    problems += [f"the {name} split is empty" for name, rows in splits.items() if not len(rows)]
     x, encoding = raw.x, None
     if raw.fit is not None:
         x, encoding, found = raw.fit(order[splits["train"]])
@@ -93,28 +94,40 @@ def _label_problems(raw: RawData, labels: tuple[str, ...] | None) -> Iterator[st
     num_x, num_y = (raw.x.shape or (0,))[0], raw.y.size
     if len(raw.x.shape) and raw.y.ndim and num_x != num_y:
         yield f"x has {num_x} rows and y has {num_y}; they must be the same samples"
-    if raw.split is not None:
-        yield from split_problems(named(raw.split))
+
+
+def _leaks(raw: RawData, given: NDArray[np.str_] | None) -> Iterator[str]:
+    """Yield the ids in more than one split of a user, whatever the labels are."""
+    if given is None or raw.ids is None or len(raw.ids) != len(given):
+        return
+    ids, groups = np.unique(raw.ids, return_inverse=True)
+    yield from leak_problems(given, groups.astype(np.int64), ids.astype(np.str_), files=raw.names)
 
 
 def _group(raw: RawData) -> _Grouped:
     num_rows = len(raw.y)
     if raw.ids is None:
-        return _Grouped(np.arange(num_rows), None, np.array([], dtype=np.str_))
+        return _Grouped(np.arange(num_rows), None)
     ids, numbers = np.unique(raw.ids, return_inverse=True)
     order = np.argsort(numbers, kind="stable")
     groups = None if len(ids) == num_rows else numbers[order].astype(np.int64)
-    return _Grouped(order, groups, ids.astype(np.str_))
+    return _Grouped(order, groups)
 
 
 def _split_problems(
     y: NDArray[np.int64], labels: tuple[str, ...], given: NDArray[np.str_] | None, grouped: _Grouped
 ) -> Iterator[str]:
+    groups = grouped.groups
     if given is not None:
-        yield from class_problems(given, y, labels)
-    if grouped.groups is None:
-        return
-    if given is not None:
-        yield from leak_problems(given[grouped.order], grouped.groups, grouped.ids)
-    else:
-        yield from group_problems(y[grouped.order], grouped.groups, labels)
+        yield from class_problems(
+            given, y, labels, groups=None if groups is None else groups[_inverse(grouped.order)]
+        )
+    elif groups is not None:
+        yield from group_problems(y[grouped.order], groups, labels)
+
+
+def _inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place of each row of the source in an order."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places

@@ -40,21 +40,25 @@ def split_problems(split: NDArray[np.str_], *, asked: Sequence[str] = ("train",)
             yield f"the {name} split is empty, expected at least one sample of each class"
 
 
-def leak_problems(split: NDArray[np.str_], groups: NDArray[np.int64], ids: NDArray[np.str_]) -> Iterator[str]:
+def leak_problems(
+    split: NDArray[np.str_],
+    groups: NDArray[np.int64],
+    ids: NDArray[np.str_],
+    *,
+    files: Sequence[str] | None = None,
+) -> Iterator[str]:
     """Yield the ids that are in more than one split.
 
     Args:
         split: (N,) names.
         groups: (N,) number of the id of each row.
         ids: the ids by number.
+        files: (N,) the file of each row, where ids are digests that nobody can look for.
     """
     pairs = np.unique(np.stack([groups, np.unique(split, return_inverse=True)[1]], axis=1), axis=0)[:, 0]
     shared = np.flatnonzero(np.bincount(pairs, minlength=len(ids)) > 1)
     if len(shared):
-        examples = [
-            f"{ids[group]} ({' and '.join(np.unique(split[groups == group]).tolist())})"
-            for group in shared[:5]
-        ]
+        examples = [_leak(split, np.flatnonzero(groups == group), ids[group], files) for group in shared[:5]]
         more = ", ..." if len(shared) > len(examples) else ""
         yield (
             f"{len(shared)} id(s) are in more than one split: {', '.join(examples)}{more}; what is tested must not be "
@@ -62,8 +66,30 @@ def leak_problems(split: NDArray[np.str_], groups: NDArray[np.int64], ids: NDArr
         )
 
 
-def class_problems(split: NDArray[np.str_], y: NDArray[np.int64], labels: Sequence[str]) -> Iterator[str]:
-    """Yield classes of a given split that the training split lacks, and those too small to draw the others from."""
+def _leak(split: NDArray[np.str_], rows: NDArray[np.int64], name: str, files: Sequence[str] | None) -> str:
+    """Return where the rows of one id are."""
+    names, first = np.unique(split[rows], return_index=True)
+    if files is None:
+        return f"{name} ({' and '.join(names.tolist())})"
+    return " and ".join(f"{files[row]} ({split[row]})" for row in rows[first].tolist())
+
+
+def class_problems(
+    split: NDArray[np.str_],
+    y: NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    groups: NDArray[np.int64] | None = None,
+) -> Iterator[str]:
+    """Yield classes of a given split that the training split lacks, and those too small to draw the others from.
+
+    Args:
+        split: (N,) names.
+        y: (N,) class numbers.
+        labels: name of each class.
+        groups: (N,) number of the id of each row, where rows of one id stay together; the class of an id is that of its
+            first row.
+    """
     train = np.bincount(y[split == "train"], minlength=len(labels))
     present = [name for name in SPLITS if (split == name).any()]
     for name in present:
@@ -75,9 +101,14 @@ def class_problems(split: NDArray[np.str_], y: NDArray[np.int64], labels: Sequen
                 f"in {rows_of(rows)}; add samples of it to train or leave it out"
             )
     needed = 1 + len(SPLITS) - len({*present, "train"})
-    for label in np.flatnonzero((train > 0) & (train < needed)):
+    counts, kind = train, "sample(s)"
+    if groups is not None:
+        rows = np.flatnonzero(split == "train")
+        first = rows[np.unique(groups[rows], return_index=True)[1]]
+        counts, kind = np.bincount(y[first], minlength=len(labels)), "id(s)"
+    for label in np.flatnonzero((train > 0) & (counts < needed)):
         yield (
-            f"train: class {name_of(int(label), labels)} has {train[label]} sample(s), expected at least {needed} "
+            f"train: class {name_of(int(label), labels)} has {counts[label]} {kind}, expected at least {needed} "
             f"(one for train and each split that is drawn from it)"
         )
 

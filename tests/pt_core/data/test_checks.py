@@ -141,3 +141,39 @@ def test_all_problems_are_listed_together():
     x[1, 0] = 9.0
     y[2] = -5
     assert len(problems(x, y[:-1], input_range=(-5.0, 5.0))) == 4
+
+
+def parted(ids, split, y=None):
+    """Return rows with ids and given splits."""
+    x, classes = table(len(ids), 2)
+    return RawData(x, classes if y is None else y, None, None, ids=np.array(ids), split=np.array(split))
+
+
+def test_splits_drawn_from_too_few_ids_of_given_rows_are_refused():
+    # Class 0 has 20 training rows and one id; two splits are still to be drawn.
+    raw = parted([number % 2 for number in range(40)] + list(range(50, 60)), ["train"] * 40 + ["test"] * 10)
+    with pytest.raises(DataError) as caught:
+        check(raw)
+    assert caught.value.details == tuple(
+        f"train: class '{name}' has 1 id(s), expected at least 3 (one for train and each split that is drawn from it)"
+        for name in (0, 1)
+    )
+    enough = parted(
+        [number % 6 for number in range(40)] + list(range(50, 60)), ["train"] * 40 + ["test"] * 10
+    )
+    assert all(len(rows) for rows in check(enough).splits.values())
+
+
+def test_leaks_and_unknown_splits_are_listed_beside_wrong_labels():
+    split = ["train"] * 20 + ["test"] * 9 + ["exam"]
+    raw = parted([*range(29), 3], split, y=np.arange(30) % 2 - 1)._replace(
+        names=[f"{n}.png" for n in range(30)]
+    )
+    with pytest.raises(DataError) as caught:
+        check(raw)
+    labels, unknown, leak = caught.value.details
+    assert "negative label(s)" in labels
+    assert "the split is 'exam' in 1 row(s): 29" in unknown
+    assert leak.startswith(
+        "1 id(s) are in more than one split: 29.png (exam) and 3.png (train); what is tested"
+    )
