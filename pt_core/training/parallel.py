@@ -263,7 +263,7 @@ def _name_failure(error: ChildFailedError, folder: Path, config: ParallelConfig)
     for told in sorted(folder.glob("refused-*.json")):
         return error_from_dict(json.loads(told.read_text()))
     rank, failure = error.get_first_failure()
-    after = f", after {config.max_restarts} restarts" if config.max_restarts else ""
+    after = f", after all {config.max_restarts} of train.parallel.max_restarts" if config.max_restarts else ""
     more = f"; run again to go on from the last durable checkpoint, or raise {_WHERE}.max_restarts"
     crashed = folder / f"crashed-{rank}.json"
     if failure.exitcode >= 0 and crashed.exists():

@@ -112,7 +112,7 @@ def killed(digits, tmp_path_factory, environment):
 def test_a_killed_process_starts_all_again_as_often_as_allowed_and_is_then_named(killed):
     assert killed.num_kills == 2
     assert "rank 1 of 2" in killed.failure.message
-    assert "was killed by SIGKILL, after 1 restarts" in killed.failure.message
+    assert "was killed by SIGKILL, after all 1 of train.parallel.max_restarts" in killed.failure.message
     assert killed.left == []
 
 
