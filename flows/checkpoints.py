@@ -65,7 +65,19 @@ def check_fit(checkpoint: Checkpoint, settings: PipelineConfig, dataset: Dataset
     Raises:
         ConfigError: all that does not fit, a line each.
     """
-    problems = [*_data_problems(checkpoint, dataset), *_model_problems(checkpoint, settings)]
+    _refuse(checkpoint, [*_data_problems(checkpoint, dataset), *_model_problems(checkpoint, settings)])
+
+
+def check_network(checkpoint: Checkpoint, settings: PipelineConfig) -> None:
+    """Refuse a checkpoint that names another function, or other arguments of it, than the configuration does.
+
+    Raises:
+        ConfigError: all that does not fit, a line each.
+    """
+    _refuse(checkpoint, list(_model_problems(checkpoint, settings)))
+
+
+def _refuse(checkpoint: Checkpoint, problems: list[str]) -> None:
     if problems:
         raise ConfigError(
             f"--from: {checkpoint.directory} does not fit the configuration; use the one that it was trained with, "

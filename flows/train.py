@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.check import check
 from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import activate
+from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
 from flows.servers import check_servers
 from flows.train_result import TrainResult
@@ -38,6 +39,7 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     home = activate(None)
     checked = check(config, overrides)
     check_servers(home)
+    check_keys(home)
     sweep(Path(home.store))
     name, pipeline = run_name(), checked.settings.name
     labels = tags(config) | {"stage": "train"}

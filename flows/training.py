@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from flows.check import Checked
-from flows.checkpoints import check_fit
+from flows.checkpoints import check_fit, check_network
 from flows.home import Home
 from flows.requests import prepare_request, train_request, verify_request
 from pt_core.artifacts.checkpoint import Checkpoint
@@ -49,7 +49,10 @@ def trained(
     """
     settings = checked.settings
     limits = settings.limits.for_step()
-    # A given checkpoint is verified first: where it is damaged, nothing else is worth a minute.
+    # A given checkpoint is verified first: where it is damaged, nothing else is worth a minute. Verifying it calls the
+    # function that it names, so that must be the one that the configuration names.
+    if given:
+        check_network(given, settings)
     proof = run(verify, verify_request(given), limits) if given else None
     dataset = run(prepare, prepare_request(settings, base_dir=checked.base_dir, home=home), limits)
     check_fits(settings.evaluation, dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,26 @@ def sign(directory: Path, keys: Keys) -> str:
     Raises:
         ConfigError: the signing key is missing or unusable.
     """
+    return _sign(directory, directory / SIGNATURE, keys)
+
+
+def sign_published(directory: Path, keys: Keys) -> str:
+    """Sign a bundle that others may be reading, its signature whole or not there; return the key's fingerprint.
+
+    Raises:
+        ConfigError: the signing key is missing or unusable.
+    """
+    # Beside it: a file more in the bundle would be damage to whoever looks now, or after a kill.
+    part = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.sig")
+    try:
+        name = _sign(directory, part, keys)
+        part.replace(directory / SIGNATURE)
+    finally:
+        part.unlink(missing_ok=True)
+    return name
+
+
+def _sign(directory: Path, destination: Path, keys: Keys) -> str:
     # Here, and not above: the library takes a second to import.
     from model_signing import signing
 
@@ -34,7 +55,7 @@ def sign(directory: Path, keys: Keys) -> str:
         # The annotation says text, the library underneath takes bytes.
         password=passphrase_of(path),  # type: ignore[arg-type]
     )
-    signer.sign(directory, directory / SIGNATURE)
+    signer.sign(directory, destination)
     return name
 
 

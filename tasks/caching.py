@@ -15,7 +15,8 @@ from prefect.results import ResultRecord  # type: ignore[attr-defined]
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
 from pt_core.artifacts.artifact import Artifact
-from pt_core.artifacts.guard import vouch
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.artifacts.guard import vouch, vouch_for_checkpoint
 from pt_core.bundle import Bundle, is_intact
 from pt_core.environment import core_code_digest, runtime_identity
 from pt_core.errors import IntegrityError
@@ -64,7 +65,7 @@ def intact(record: Record) -> bool:
 
 
 def vouched(record: Record) -> bool:
-    """Return whether a record from the cache may be used: a program only if a trusted key signed its bytes.
+    """Return whether a record from the cache may be used: what runs code only if a trusted key signed its bytes.
 
     Records lie in a cache and bytes in a store, and whoever could write both could plant a program in the next run;
     the signature is by a key that lies in neither.
@@ -72,6 +73,8 @@ def vouched(record: Record) -> bool:
     try:
         if isinstance(record, Artifact):
             vouch(record, trust_here())
+        elif isinstance(record, Checkpoint):
+            vouch_for_checkpoint(record, trust_here())
     except IntegrityError:
         return False
     return True

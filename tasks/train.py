@@ -9,8 +9,11 @@ from prefect.logging import get_run_logger
 
 from pt_core.artifacts.checkpoint import Checkpoint, StartedFrom
 from pt_core.building.failure import run_recorded
+from pt_core.bundle import check_digest
 from pt_core.isolation import Progress
+from pt_core.keys import keys_here
 from pt_core.limits import Limits
+from pt_core.signing import sign_published
 from pt_core.training.memory import with_halving
 from pt_core.training.requests import TrainRequest
 from tasks.caching import cache_key
@@ -27,7 +30,7 @@ from tasks.progress import shown
     result_serializer="json",
 )
 def train(request: TrainRequest, limits: Limits, tracked: TrackedRun | None = None) -> Checkpoint:
-    """Train the network in a process of its own, and log its epochs to ``tracked`` as they end."""
+    """Train the network in a process of its own, log its epochs to ``tracked`` as they end, and sign the checkpoint."""
     with shown() as show, followed(tracked) as log:
 
         def on_progress(progress: Progress) -> None:
@@ -46,6 +49,9 @@ def train(request: TrainRequest, limits: Limits, tracked: TrackedRun | None = No
             )
 
         checkpoint = with_halving(attempt, request)
+    # Here and not in the process that trained: the user's code is not to run where the key is read.
+    check_digest(checkpoint)
+    sign_published(Path(checkpoint.directory), keys_here())
     for remark in checkpoint.remarks:
         get_run_logger().warning("training: %s", remark)
     if checkpoint.warm_start:

@@ -1,4 +1,4 @@
-"""The load guard: an artifact whose format is a program loads only if someone who is trusted vouches for its bytes."""
+"""The load guard: what runs its writer's code when it loads does so only if someone who is trusted vouches for its bytes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import re
 from pathlib import Path
 
 from pt_core.artifacts.artifact import Artifact, open_artifact
+from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.registry import make_format
 from pt_core.bundle import Bundle
 from pt_core.errors import IntegrityError
 from pt_core.keys import Trust, trust_here, trusted_keys
 from pt_core.manifest import read_manifest
+from pt_core.modeling.spec import ModelSpec
 from pt_core.signing import check_signature, signer_of
 
 MIN_DIGEST_DIGITS = 12
+OWN_NETWORKS = frozenset(
+    {"pt_core.modeling.cnn:cnn", "pt_core.modeling.mlp:mlp", "pt_core.modeling.resnet:resnet18"}
+)
+"""What a bundle may name without a signature: functions that build layers of numbers, whatever they are called with."""
 _NAMED_DIGEST = re.compile(r"-([0-9a-f]{12})$")
 
 
@@ -26,8 +32,28 @@ def is_program(format_name: str) -> bool:
     return bool(getattr(make_format(format_name), "is_program", True))
 
 
+def why_program(artifact: Artifact) -> str | None:
+    """Return why loading an artifact runs what its writer chose; ``None`` where it only reads numbers.
+
+    Raises:
+        PlanError: no format has its format's name.
+    """
+    if is_program(artifact.format):
+        return f"{artifact.format} artifacts are programs that run when they load"
+    if getattr(make_format(artifact.format), "calls_target", False):
+        return _why_foreign(artifact.spec)
+    return None
+
+
+def _why_foreign(spec: ModelSpec) -> str | None:
+    """Return why building a network runs what its bundle chose; ``None`` for one of our own."""
+    if spec.target in OWN_NETWORKS:
+        return None
+    return f"its network is built by calling {spec.target}, which the bundle names and may be any function"
+
+
 def open_trusted(directory: Path, trust: Trust | None = None) -> Artifact:
-    """Open an artifact that comes from a path: its bytes are checked, and of a program who signed them.
+    """Open an artifact that comes from a path: its bytes are checked, and of what runs code who signed them.
 
     Args:
         directory: the artifact's bundle.
@@ -48,13 +74,22 @@ def vouch(artifact: Artifact, trust: Trust) -> str | None:
     who wrote the manifest. Inside a run the record says it, for the run made the artifact itself.
 
     Raises:
-        IntegrityError: it is a program, and neither signed by a trusted key nor named by the user.
+        IntegrityError: it runs code when it loads, and is neither signed by a trusted key nor named by the user.
     """
-    if not is_program(artifact.format):
-        return None
-    return signed_or_named(
-        artifact, trust, why=f"{artifact.format} artifacts are programs that run when they load"
-    )
+    why = why_program(artifact)
+    return signed_or_named(artifact, trust, why=why) if why else None
+
+
+def vouch_for_checkpoint(checkpoint: Checkpoint, trust: Trust) -> str | None:
+    """Return the fingerprint of the trusted key that signed a checkpoint, or ``None`` where its network is ours.
+
+    To be called before the network is built; its weights alone, which a warm start takes, are numbers.
+
+    Raises:
+        IntegrityError: it names a function to call, and is neither signed by a trusted key nor named by the user.
+    """
+    why = _why_foreign(checkpoint.spec)
+    return signed_or_named(checkpoint, trust, why=why) if why else None
 
 
 def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
@@ -65,7 +100,7 @@ def origin(artifact: Artifact, trust: Trust) -> tuple[str, bool]:
     """
     directory = Path(artifact.directory)
     key = vouch(artifact, trust)
-    if key is None and is_program(artifact.format):
+    if key is None and why_program(artifact):
         return "Loaded by its name or its digest, not by a signature.", False
     signer = key or signer_of(directory)
     if signer is None:

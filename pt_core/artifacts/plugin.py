@@ -76,7 +76,8 @@ class Format(Protocol):
 
     Its class variable ``is_program`` says whether loading runs code that is in its files, as with an engine, and
     not only reads numbers, as with ONNX. One without it counts as a program: from outside a run such an artifact
-    loads only if a trusted key signed it.
+    loads only if a trusted key signed it. ``calls_target`` says that the network is built by the function that its
+    spec names: that is a program too, unless the function is one of ours.
     """
 
     @property

@@ -24,6 +24,7 @@ class TorchFormat(Record):
 
     name: ClassVar[str] = "torch"
     is_program: ClassVar[bool] = False
+    calls_target: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("checkpoint",)
     precision: ClassVar[Precision | None] = None
 

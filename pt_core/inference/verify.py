@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.checkpoint_files import check_checkpoint
-from pt_core.artifacts.guard import origin
+from pt_core.artifacts.guard import origin, vouch_for_checkpoint
 from pt_core.artifacts.integrity import (
     RELATIVE_TOLERANCE,
     IntegrityReport,
@@ -28,7 +29,7 @@ def verify(request: VerifyRequest) -> IntegrityReport:
     """Check a bundle's bytes, then a checkpoint's weights and outputs, or an artifact's outputs by its own runtime.
 
     Raises:
-        IntegrityError: something differs, or it is a program that nobody vouches for; the message names the bundle,
+        IntegrityError: something differs, or it runs code that nobody vouches for; the message names the bundle,
             the file or the tensor.
         StepUnavailable: this machine lacks the artifact's runtime.
     """
@@ -38,14 +39,22 @@ def verify(request: VerifyRequest) -> IntegrityReport:
             f"{bundle.directory}: its digest is {bundle.digest}, expected {request.expected_digest}; "
             "it is intact but it is another bundle than the one on record"
         )
-    if manifest.kind == "checkpoint":
-        return check_checkpoint(bundle, manifest)
-    if manifest.kind == "artifact":
+    trust = request.trust or trust_here()
+    if request.expected_digest is not None:
         # Checked above: whoever knows the digest knows the bytes.
-        known = request.expected_digest
-        trust = request.trust or trust_here()
-        return _check_artifact(bundle, manifest, trust.accepting(known) if known else trust)
+        trust = trust.accepting(request.expected_digest)
+    if manifest.kind == "checkpoint":
+        return _check_checkpoint(bundle, manifest, trust)
+    if manifest.kind == "artifact":
+        return _check_artifact(bundle, manifest, trust)
     return report_bytes(bundle, manifest)
+
+
+def _check_checkpoint(bundle: Bundle, manifest: Manifest, trust: Trust) -> IntegrityReport:
+    key = vouch_for_checkpoint(read_info(bundle, manifest, Checkpoint), trust)
+    report = check_checkpoint(bundle, manifest)
+    signed = (f"Signed by the trusted key {key[:16]}.",) if key else ()
+    return report.model_copy(update={"checks": (*report.checks, *signed)})
 
 
 def _check_artifact(bundle: Bundle, manifest: Manifest, trust: Trust) -> IntegrityReport:

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from checkpoint_fixtures import checkpoint, golden_inputs, info, network, spec, training_state
 
+from flows.check import Checked
 from flows.checkpoints import check_fit, find_checkpoint
 from flows.config import PipelineConfig
 from flows.home import Home
 from flows.load import load_config
 from flows.requests import train_request
+from flows.training import trained
 from pt_core.artifacts.checkpoint import WEIGHTS
+from pt_core.building.plan import make_plan
 from pt_core.data.dataset import Dataset, Split
 from pt_core.data.encoding import ColumnEncoding, ImageDecoding, TableEncoding
 from pt_core.errors import ConfigError, IntegrityError
@@ -74,6 +77,15 @@ def test_a_checkpoint_of_this_data_and_network_fits_however_it_was_trained(given
 def test_another_network_is_refused(given, dataset, model, expected):
     with pytest.raises(ConfigError, match=expected):
         check_fit(given, settings(**model), dataset)
+
+
+def test_a_given_checkpoint_that_names_another_function_is_refused_before_it_is_called(given):
+    hostile = given.model_copy(
+        update={"spec": given.spec.model_copy(update={"target": "safetensors.torch:save_file"})}
+    )
+    checked = Checked(name="c", path="c.yaml", settings=settings(), plan=make_plan(settings().variants))
+    with pytest.raises(ConfigError, match=r"model\.target: it is safetensors"):
+        trained(checked, Home(root="nowhere"), hostile)
 
 
 @pytest.mark.parametrize(

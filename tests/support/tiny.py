@@ -220,6 +220,17 @@ def checkpoint(store: Path, dataset: Dataset, *, target: str = "pt_core.modeling
         )
 
 
+def reseal_checkpoint(trained: Checkpoint, store: Path) -> Checkpoint:
+    """Return a copy of a checkpoint's files under a manifest of what the record now says."""
+    info = CheckpointInfo.model_validate(trained.model_dump(include=set(CheckpointInfo.model_fields)))
+    with staging(store) as folder:
+        for path in Path(trained.directory).iterdir():
+            if path.name != MANIFEST:
+                shutil.copyfile(path, folder / path.name)
+        bundle = seal(folder, name="checkpoint", kind="checkpoint", info=info)
+    return Checkpoint.model_validate(info.model_dump() | bundle.model_dump())
+
+
 def reseal(artifact: Artifact, store: Path) -> Artifact:
     """Return a copy of an artifact's files, as they are now, under a manifest that fits them."""
     info = ArtifactInfo.model_validate(artifact.model_dump(include=set(ArtifactInfo.model_fields)))

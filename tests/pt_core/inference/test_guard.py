@@ -18,7 +18,7 @@ from pt_core.artifacts.plugin import Quantizer, Rewrite
 from pt_core.artifacts.registry import make_step, step_names
 from pt_core.building.build import StepRequest, build_step, checkpoint_source
 from pt_core.child import call
-from pt_core.errors import IntegrityError
+from pt_core.errors import ConfigError, IntegrityError
 from pt_core.formats.onnx_ import OnnxFormat
 from pt_core.formats.torchscript import TorchScriptFormat
 from pt_core.inference.predict import predict
@@ -26,7 +26,7 @@ from pt_core.inference.requests import PredictRequest, VerifyRequest
 from pt_core.inference.verify import verify
 from pt_core.keys import Keys, Trust, keys_of
 from pt_core.manifest import SIGNATURE
-from pt_core.signing import check_signature, sign
+from pt_core.signing import check_signature, sign, sign_published
 
 
 class Writing(nn.Module):
@@ -160,6 +160,67 @@ def test_what_is_no_program_loads_unsigned_and_says_that_nothing_is_known_of_its
     (copy / SIGNATURE).write_text("{}")
     with pytest.raises(IntegrityError, match="damaged"):
         verify(VerifyRequest(directory=str(copy), trust=trust))
+
+
+def gadgets(folder: Path) -> dict[str, dict[str, object]]:
+    """Functions of installed packages that stand beside torch code, and what they do: write over a file, run a text."""
+    victim, canary = folder / "victim", folder / "canary"
+    victim.write_text("precious")
+    return {
+        "safetensors.torch:save_file": {"tensors": {}, "filename": str(victim)},
+        "openvino.frontend.pytorch.utils:build_wrapper": {
+            "template": f"__import__('pathlib').Path({str(canary)!r}).write_text('it ran')",
+            "model": None,
+        },
+    }
+
+
+def unharmed(folder: Path) -> bool:
+    return (folder / "victim").read_text() == "precious" and not (folder / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "target", ["safetensors.torch:save_file", "openvino.frontend.pytorch.utils:build_wrapper"]
+)
+def test_what_names_a_function_that_is_not_ours_calls_it_only_if_someone_vouches(
+    source: Artifact, store: Path, dataset, image: str, trust: Trust, tmp_path: Path, target: str
+) -> None:
+    changes = {"target": target, "arguments": gadgets(tmp_path)[target]}
+    evil = tiny.reseal(
+        source.model_copy(update={"spec": source.spec.model_copy(update=changes)}), tmp_path / "store"
+    )
+    trained = tiny.checkpoint(store, dataset)
+    hostile = tiny.reseal_checkpoint(
+        trained.model_copy(update={"spec": trained.spec.model_copy(update=changes)}), tmp_path / "store"
+    )
+    for door in (
+        lambda: ask(evil, image, trust),
+        lambda: verify(VerifyRequest(directory=evil.directory, trust=trust)),
+        lambda: guard.open_trusted(Path(evil.directory), trust),
+        lambda: verify(VerifyRequest(directory=hostile.directory, trust=trust)),
+    ):
+        with pytest.raises(IntegrityError, match=f"not signed.*built by calling {target}.*--trust-unsigned"):
+            door()
+    assert unharmed(tmp_path)
+    # The same call does harm, once the user names it.
+    with pytest.raises(ConfigError):
+        ask(evil, image, trust.accepting(evil.digest))
+    assert not unharmed(tmp_path)
+
+
+def test_a_network_of_the_users_own_loads_signed(store: Path, dataset, image: str, tmp_path: Path) -> None:
+    keys = keys_of(tmp_path / "home")
+    trust = Trust(trusted_keys=keys.trusted)
+    trained = tiny.checkpoint(tmp_path / "store", dataset, target="tiny:Scaling")
+    own = tiny.root_artifact(trained, tmp_path / "store")
+    with pytest.raises(IntegrityError, match="not signed"):
+        verify(VerifyRequest(directory=trained.directory, trust=trust))
+    name = sign_published(Path(trained.directory), keys)
+    sign(Path(own.directory), keys)
+    ask(own, image, trust)
+    report = verify(VerifyRequest(directory=trained.directory, trust=trust))
+    assert report.checks[-1] == f"Signed by the trusted key {name[:16]}."
+    assert [path.name for path in (tmp_path / "store").glob(".*.sig")] == []
 
 
 def test_a_step_signs_what_it_publishes_and_without_a_key_leaves_it_unsigned(
