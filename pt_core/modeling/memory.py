@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,15 +10,11 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pt_core.data.checks import join
 from pt_core.errors import ConfigError
 from pt_core.modeling.names import matching
 from pt_core.modeling.normalized import own_network
 
 _WHERE = "model.gradient_checkpointing"
-_M_MMAP_THRESHOLD = -3
-"""The option's number in glibc's malloc.h."""
-_MMAP_THRESHOLD_BYTES = 2**18
 
 
 @contextlib.contextmanager
@@ -36,12 +31,6 @@ def gradient_checkpointing(network: nn.Module, patterns: Sequence[str] | None = 
     Raises:
         ConfigError: the network has no such block, or a pattern chooses nothing that can be recomputed.
     """
-    chosen = _choose(network, patterns)
-    with _recomputing(chosen):
-        yield len(chosen)
-
-
-def _choose(network: nn.Module, patterns: Sequence[str] | None) -> list[nn.Module]:
     chosen = find_blocks(network) if patterns is None else choose_modules(network, patterns)
     if not chosen:
         raise ConfigError(
@@ -49,59 +38,25 @@ def _choose(network: nn.Module, patterns: Sequence[str] | None) -> list[nn.Modul
             "an nn.Sequential or nn.ModuleList, each block a module of several layers, name modules by patterns, "
             "or set it to false"
         )
-    return chosen
-
-
-@contextlib.contextmanager
-def _recomputing(chosen: Sequence[nn.Module]) -> Iterator[set[int]]:
-    """Checkpoint modules while the context is open; yield the ``id`` of each that has been called."""
-    called: set[int] = set()
-    # A forward of the instance's own, as some libraries set it, is put back.
-    before = [module.__dict__.get("forward") for module in chosen]
     for module in chosen:
-        module.forward = _checkpointed(module, called)
+        module.forward = _checkpointed(module)
     try:
-        yield called
+        yield len(chosen)
     finally:
-        for module, forward in zip(chosen, before, strict=True):
+        for module in chosen:
             del module.__dict__["forward"]
-            if forward is not None:
-                module.forward = forward
 
 
 def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextlib.AbstractContextManager[int]:
     """Return the context of the configured choice: all blocks, the modules of some patterns, or none.
 
-    Where memory is to be saved, the C library is told to give freed tensors back, for as long as the process lives.
+    What is freed is not always given back: glibc's heap keeps pieces of many sizes, so that on the CPU the process of a
+    small convolutional network may peak as high as without. MALLOC_MMAP_THRESHOLD_=262144 in the environment gives
+    every tensor a mapping of its own, at the price of slower steps (benchmarks/results/gradient_checkpointing.md).
     """
     if not choice:
         return contextlib.nullcontext(0)
-    _give_freed_tensors_back()
     return gradient_checkpointing(network, None if choice is True else choice)
-
-
-@contextlib.contextmanager
-def trying_to_save(network: nn.Module, choice: bool | Sequence[str]) -> Iterator[None]:
-    """As :func:`saving_memory`, around passes that try a network; refuse a choice of which nothing comes.
-
-    Raises:
-        ConfigError: as :func:`gradient_checkpointing`, or a module that patterns choose was never called, or no block.
-    """
-    if not choice:
-        yield
-        return
-    _give_freed_tensors_back()
-    chosen = _choose(network, None if choice is True else choice)
-    with _recomputing(chosen) as called:
-        yield
-    idle = [module for module in chosen if id(module) not in called]
-    if idle and (choice is not True or len(idle) == len(chosen)):
-        names = {id(module): name for name, module in own_network(network).named_modules()}
-        raise ConfigError(
-            f"{_WHERE}: {join([names[id(module)] for module in idle])} of {type(own_network(network)).__name__}: never "
-            "called itself in a pass over training samples, so nothing would be recomputed there; take modules that its "
-            "forward calls, e.g. those inside by NAME.*, call it as one, or set it to false"
-        )
 
 
 def choose_modules(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
@@ -143,22 +98,10 @@ def find_blocks(network: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(blocks))
 
 
-def _give_freed_tensors_back() -> None:
-    """Have glibc map every large tensor by itself, so that freeing one lowers the memory of the process.
-
-    By default it raises its threshold to the sizes that are freed and keeps them in its heap, where pieces of many
-    sizes cannot be joined: convolutional networks then peaked as high with checkpointing as without it
-    (benchmarks/gradient_checkpointing.py). Other C libraries are left as they are.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD_BYTES)
-
-
-def _checkpointed(block: nn.Module, called: set[int]) -> Callable[..., Any]:
+def _checkpointed(block: nn.Module) -> Callable[..., Any]:
     forward = block.forward
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        called.add(id(block))
         if not (block.training and torch.is_grad_enabled()):
             return forward(*args, **kwargs)
         return checkpoint(
