@@ -6,7 +6,9 @@
 Two pieces of work: the digits with the default network, and a ResNet-18 on images of CIFAR's size (random pixels: only
 the time is of interest). Every subject of `benchmarks/loops.py` trains the same network on the same arrays by the same
 recipe, logs losses and accuracies of every epoch, and leaves a checkpoint; ours does all that the pipeline does, from
-checking the dataset's digest to the sealed checkpoint. Each measurement is a fresh process that trains a few steps
+checking the dataset's digest to the sealed checkpoint, while this process logs its epochs and the machine's load to
+MLflow as the flow does. One subject writes two durable checkpoints on its way: what each costs, as a share of the time
+between two at the default cadence, is printed below the table. Each measurement is a fresh process that trains a few steps
 first; the subjects take turns in every round, in another order each time, and a ratio is taken within its round.
 Prints a table of medians, and one JSON line last.
 """
@@ -22,7 +24,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +38,7 @@ from rich.progress import track
 from rich.table import Table
 from sklearn.datasets import load_digits
 
+from pt_core.child import PROGRESS_VARIABLE, Progress
 from pt_core.data.config import DataConfig
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.data.prepare import prepare
@@ -43,8 +48,11 @@ from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
 from pt_core.training.requests import TrainRequest
+from tasks import tracking
+from tasks.follow import followed
 
 OURS = "pt-pipeline"
+DURABLE = f"{OURS}, 2 durable checkpoints"
 PRECISIONS = ("fp32", "bf16-mixed")
 
 
@@ -129,6 +137,7 @@ def _ours(
         precision="auto" if name.endswith("auto") else precision,
         device=device,
         channels_last=name.endswith("auto"),
+        checkpoint_every_steps=_steps(dataset, epochs) // 2 if name == DURABLE else None,
     )
     request = TrainRequest(
         dataset=dataset,
@@ -139,6 +148,10 @@ def _ours(
         store=str(folder),
     )
     return lambda: train(request).history[-1].validation_accuracy
+
+
+def _steps(dataset: Dataset, epochs: int) -> int:
+    return max(2, epochs * -(-len(load_split(dataset, "train").y) // 64))
 
 
 def _theirs(
@@ -158,7 +171,8 @@ def subjects(device: str) -> list[tuple[str, str]]:
     """Return every subject with each precision; what is only a variation of the loop by hand comes once."""
     varied = ["plain compiled"] if device == "cuda" else []
     named = ["plain", "plain channels_last", *varied, *(n for n in LOOPS if not n.startswith("plain")), OURS]
-    return [(name, precision) for name in named for precision in PRECISIONS] + [(f"{OURS} auto", "auto")]
+    each = [(name, precision) for name in named for precision in PRECISIONS]
+    return [*each, (DURABLE, "fp32"), (f"{OURS} auto", "auto")]
 
 
 def run_all(name: str, *, rounds: int, device: str) -> list[dict[str, Any]]:
@@ -178,7 +192,7 @@ def run_all(name: str, *, rounds: int, device: str) -> list[dict[str, Any]]:
             "--device",
             device,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+        done = _followed(command) if subject.startswith(OURS) else _run(command, environment={}, pass_fds=())
         if done.returncode:
             sys.exit(f"{subject}, {precision}: {done.stderr[-2000:]}")
         found.append(
@@ -190,6 +204,41 @@ def run_all(name: str, *, rounds: int, device: str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _run(
+    command: list[str], *, environment: dict[str, str], pass_fds: tuple[int, ...]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        pass_fds=pass_fds,
+    )
+
+
+def _followed(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run ours with its epochs logged to MLflow by this process, as the flow does it."""
+    read_end, write_end = os.pipe()
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        run = tracking.start_run(uri, experiment="speed", run_name="one", artifact_root=folder, tags={})
+        with followed(run) as log:
+            listener = threading.Thread(target=_listen, args=(read_end, log))
+            listener.start()
+            try:
+                return _run(command, environment={PROGRESS_VARIABLE: str(write_end)}, pass_fds=(write_end,))
+            finally:
+                os.close(write_end)
+                listener.join()
+
+
+def _listen(descriptor: int, log: Callable[[Progress], None]) -> None:
+    with os.fdopen(descriptor, "rb") as lines:
+        for line in lines:
+            log(Progress.from_json(line))
 
 
 def _shuffled(device: str, seed: int) -> list[tuple[str, str]]:
@@ -251,6 +300,15 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
     Console(width=120).print(table)
 
 
+def checkpoint_cost(rows: list[dict[str, Any]]) -> float:
+    """Return what a durable checkpoint costs as a share of the time between two at the default cadence."""
+    seconds = {(row["subject"], row["precision"]): row["seconds"] for row in rows}
+    a_checkpoint = max(0.0, seconds[DURABLE, "fp32"] - seconds[OURS, "fp32"]) / 2
+    share = a_checkpoint / (60 * (TrainConfig().checkpoint_every_minutes or 1))
+    print(f"a durable checkpoint costs {a_checkpoint:.2f} s: {share:.2%} of the default cadence\n")
+    return share
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -262,6 +320,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         name, subject, precision = arguments.one
+        if PROGRESS_VARIABLE in os.environ:
+            os.environ[PROGRESS_VARIABLE] += f":{os.getpid()}"
         with tempfile.TemporaryDirectory() as folder, quiet():
             task = TASKS[name]
             one = measure(
@@ -278,6 +338,7 @@ def main() -> None:
     for name in arguments.work:
         rows = summarise(run_all(name, rounds=arguments.rounds, device=arguments.device), arguments.device)
         show(name, rows)
+        summary[f"{name}: share of a durable checkpoint"] = checkpoint_cost(rows)
         summary[name] = rows
     print(json.dumps(summary))
 
