@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from pt_core.data.checks import join
 from pt_core.errors import ConfigError
 from pt_core.modeling.names import matching
 from pt_core.modeling.normalized import own_network
@@ -31,6 +32,12 @@ def gradient_checkpointing(network: nn.Module, patterns: Sequence[str] | None = 
     Raises:
         ConfigError: the network has no such block, or a pattern chooses nothing that can be recomputed.
     """
+    chosen = _choose(network, patterns)
+    with _recomputing(chosen):
+        yield len(chosen)
+
+
+def _choose(network: nn.Module, patterns: Sequence[str] | None) -> list[nn.Module]:
     chosen = find_blocks(network) if patterns is None else choose_modules(network, patterns)
     if not chosen:
         raise ConfigError(
@@ -38,13 +45,24 @@ def gradient_checkpointing(network: nn.Module, patterns: Sequence[str] | None = 
             "an nn.Sequential or nn.ModuleList, each block a module of several layers, name modules by patterns, "
             "or set it to false"
         )
+    return chosen
+
+
+@contextlib.contextmanager
+def _recomputing(chosen: Sequence[nn.Module]) -> Iterator[set[int]]:
+    """Checkpoint modules while the context is open; yield the ``id`` of each that has been called."""
+    called: set[int] = set()
+    # A forward of the instance's own, as some libraries set it, is put back.
+    before = [module.__dict__.get("forward") for module in chosen]
     for module in chosen:
-        module.forward = _checkpointed(module)
+        module.forward = _checkpointed(module, called)
     try:
-        yield len(chosen)
+        yield called
     finally:
-        for module in chosen:
+        for module, forward in zip(chosen, before, strict=True):
             del module.__dict__["forward"]
+            if forward is not None:
+                module.forward = forward
 
 
 def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextlib.AbstractContextManager[int]:
@@ -57,6 +75,29 @@ def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextli
     if not choice:
         return contextlib.nullcontext(0)
     return gradient_checkpointing(network, None if choice is True else choice)
+
+
+@contextlib.contextmanager
+def trying_to_save(network: nn.Module, choice: bool | Sequence[str]) -> Iterator[None]:
+    """As :func:`saving_memory`, around passes that try a network; refuse a choice of which nothing comes.
+
+    Raises:
+        ConfigError: as :func:`gradient_checkpointing`, or a module that patterns choose was never called, or no block.
+    """
+    if not choice:
+        yield
+        return
+    chosen = _choose(network, None if choice is True else choice)
+    with _recomputing(chosen) as called:
+        yield
+    idle = [module for module in chosen if id(module) not in called]
+    if idle and (choice is not True or len(idle) == len(chosen)):
+        names = {id(module): name for name, module in own_network(network).named_modules()}
+        raise ConfigError(
+            f"{_WHERE}: {join([names[id(module)] for module in idle])} of {type(own_network(network)).__name__}: never "
+            "called itself in a pass over training samples, so nothing would be recomputed there; take modules that its "
+            "forward calls, e.g. those inside by NAME.*, call it as one, or set it to false"
+        )
 
 
 def choose_modules(network: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
@@ -98,10 +139,11 @@ def find_blocks(network: nn.Module) -> list[nn.Module]:
     return list(dict.fromkeys(blocks))
 
 
-def _checkpointed(block: nn.Module) -> Callable[..., Any]:
+def _checkpointed(block: nn.Module, called: set[int]) -> Callable[..., Any]:
     forward = block.forward
 
     def run(*args: Any, **kwargs: Any) -> Any:
+        called.add(id(block))
         if not (block.training and torch.is_grad_enabled()):
             return forward(*args, **kwargs)
         return checkpoint(
