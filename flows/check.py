@@ -10,7 +10,7 @@ from flows.home import add_code_path
 from flows.load import find_config, load_config
 from pt_core.building.plan import Plan, make_plan
 from pt_core.data.augmentation import check_library
-from pt_core.data.files import check_paths
+from pt_core.data.files import check_paths, existing
 from pt_core.evaluation.measures import code_of
 from pt_core.modeling.target import check_target
 from pt_core.record import Record
@@ -52,6 +52,7 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     if settings.data.factory is not None:
         check_target(settings.data.factory.target, where="data.factory.target")
     check_paths(settings.data, path.parent)
+    existing(settings.model.depends_on, path.parent, where="model.depends_on")
     check_library(settings.data.augmentation)
     warm_start_source(settings, base_dir=path.parent)
     return Checked(name=config, path=str(path), settings=settings, plan=plan)

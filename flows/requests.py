@@ -13,13 +13,14 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.registry import step_target
 from pt_core.building.build import StepRequest, checkpoint_source
 from pt_core.data.dataset import Dataset
-from pt_core.data.files import source_digest
+from pt_core.data.files import digest_of, existing, source_digest
 from pt_core.data.requests import PrepareRequest
 from pt_core.environment import code_digest
 from pt_core.evaluation.config import EvaluationConfig
 from pt_core.evaluation.measures import code_of
 from pt_core.evaluation.requests import AttackRequest, Attacks, EvaluateRequest
 from pt_core.inference.requests import VerifyRequest
+from pt_core.modeling.spec import ModelConfig
 from pt_core.training.requests import TrainRequest
 
 
@@ -40,19 +41,30 @@ def train_request(settings: PipelineConfig, dataset: Dataset, home: Home, *, bas
     """Return what training is asked.
 
     Raises:
-        ConfigError: there is no checkpoint where the warm start names one.
+        ConfigError: there is no checkpoint where the warm start names one, or nothing where the model depends on it.
         IntegrityError: it is damaged.
     """
     return TrainRequest(
         dataset=dataset,
         model=settings.model,
-        code_sha256=code_digest(settings.model.target),
+        code_sha256=model_code(settings.model, base_dir=base_dir),
         config=settings.train,
         seed=settings.seed,
         augmentation=settings.data.augmentation,
         store=home.store,
         warm_start=warm_start_source(settings, base_dir=base_dir),
     )
+
+
+def model_code(model: ModelConfig, *, base_dir: Path) -> str:
+    """Return the digest of the network's code and of the files that it reads.
+
+    Raises:
+        ConfigError: the code, or one of the files, is not there.
+    """
+    paths = existing(model.depends_on, base_dir, where="model.depends_on")
+    code = code_digest(model.target)
+    return hashlib.sha256(f"{code}{digest_of(paths)}".encode()).hexdigest() if paths else code
 
 
 def verify_request(checkpoint: Checkpoint) -> VerifyRequest:

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,10 +29,17 @@ LIBRARIES = (
     "numpy",
     "scikit-learn",
     "safetensors",
+    "pillow",
+    "pandas",
+    "pyarrow",
+    "kornia",
     "prefect",
     "mlflow",
 )
-"""Libraries whose versions decide what an artifact does."""
+"""Libraries whose versions decide what samples are and what an artifact does."""
+
+_PACKAGES = ("site-packages", "dist-packages")
+"""Names of folders of installed packages."""
 
 CPU_CAPABILITIES = (
     "avx2",
@@ -132,9 +140,9 @@ def core_code_digest() -> str:
 def code_digest(target: str) -> str:
     """Return the SHA-256 of the sources behind "package.module:name", without importing them.
 
-    A package is hashed whole, with or without an ``__init__.py``; a single-file module together with all
-    sources in its folder and below, which it may import, unless that folder is one of installed packages.
-    Code of ``pt_core`` has the digest of ``pt_core``.
+    A package or single-file module is hashed together with all sources in the folder that it lies in and below, which
+    it may import; one among installed packages or the standard library, alone and whole. Code of ``pt_core`` has the
+    digest of ``pt_core``.
 
     Raises:
         ConfigError: the module cannot be found.
@@ -146,10 +154,11 @@ def code_digest(target: str) -> str:
     if spec is None:
         raise ConfigError(f"{target}: no module named {top_level!r}")
     if spec.submodule_search_locations:
-        digests = [_digest_sources(Path(folder)) for folder in spec.submodule_search_locations]
+        folders = [Path(folder) for folder in spec.submodule_search_locations]
+        digests = [_digest_sources(folder if _is_installed(folder) else folder.parent) for folder in folders]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
     origin = Path(spec.origin or "")
-    if origin.parent.name in ("site-packages", "dist-packages"):
+    if _is_installed(origin):
         return hashlib.sha256(origin.read_bytes()).hexdigest()
     return _digest_sources(origin.parent)
 
@@ -165,6 +174,11 @@ def runtime_identity() -> str:
     return "|".join([platform.python_version(), *libraries, *cpu_capabilities(), *gpu])
 
 
+def _is_installed(path: Path) -> bool:
+    """Return whether a module or package lies among packages that have versions, beside what it does not import."""
+    return path.parent.name in _PACKAGES or path.parent == Path(sysconfig.get_path("stdlib"))
+
+
 def _digest_sources(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(_sources(folder)):
@@ -174,17 +188,19 @@ def _digest_sources(folder: Path) -> str:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """Yield the Python files below a folder, leaving out hidden folders and environments."""
-    for path in folder.iterdir():
-        if (
-            path.is_dir()
-            and not path.is_symlink()
-            and not path.name.startswith(".")
-            and not (path / "pyvenv.cfg").exists()
-        ):
-            yield from _sources(path)
-        elif path.suffix == ".py":
-            yield path
+    """Yield the Python files below a folder, leaving out hidden folders, environments and what may not be looked at."""
+    try:
+        # No call for each file: data may lie beside the code.
+        entries = list(os.scandir(folder))
+    except PermissionError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            is_own = not entry.name.startswith(".") and entry.name not in _PACKAGES
+            if is_own and not (Path(entry.path) / "pyvenv.cfg").exists():
+                yield from _sources(Path(entry.path))
+        elif entry.name.endswith(".py") and entry.is_file():
+            yield Path(entry.path)
 
 
 @cache

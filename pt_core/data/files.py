@@ -32,6 +32,19 @@ def check_paths(config: DataConfig, base_dir: Path) -> None:
         raise ConfigError(f"data: {len(problems)} paths are not what the source reads", details=problems)
 
 
+def existing(names: Iterable[str], base_dir: Path, *, where: str) -> list[Path]:
+    """Return files and folders that a setting names.
+
+    Raises:
+        ConfigError: names each that is not there.
+    """
+    paths = [base_dir / name for name in names]
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise ConfigError(f"{where}: no file or folder {', '.join(missing)}")
+    return paths
+
+
 def source_digest(config: DataConfig, base_dir: Path) -> str | None:
     """Return the SHA-256 of everything on disk that the samples come from; ``None`` where nothing is.
 
@@ -44,6 +57,11 @@ def source_digest(config: DataConfig, base_dir: Path) -> str | None:
         return None
     if len(paths) == 1 and paths[0].is_file():
         return hash_file(paths[0])
+    return digest_of(paths)
+
+
+def digest_of(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of files and folders, by the names inside them."""
     digest = hashlib.sha256()
     for path in paths:
         for line in _lines(path):

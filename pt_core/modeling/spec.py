@@ -70,6 +70,9 @@ class ModelConfig(Record):
     """Import path "module:function" of a function or class that returns an ``nn.Module``."""
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     """Keyword arguments of that function; ``input_shape`` and ``num_classes`` are added if it takes them."""
+    depends_on: tuple[str, ...] = ()
+    """Files and folders that its code reads, e.g. weights, relative to the configuration file: a change in them is
+    another network. Python files beside its module are watched without being named."""
     initialization: Initialization = "keep"
     """How weights are drawn before training, by layer type; "keep" leaves what the network's code drew or loaded."""
     normalize: bool = True

@@ -112,6 +112,39 @@ def test_a_package_is_hashed_with_its_sub_packages(tmp_path: Path, monkeypatch) 
     assert code_digest("package_of_this_test.sub.deep:net") != before
 
 
+def test_a_neighbour_that_a_package_imports_changes_its_digest_but_an_installed_neighbour_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changes(folder: Path, name: str) -> bool:
+        monkeypatch.syspath_prepend(folder)
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text("import layers")
+        before = code_digest(f"{name}:net")
+        (folder / "layers.py").write_text("WIDTH = 2")
+        code_digest.cache_clear()
+        return code_digest(f"{name}:net") != before
+
+    assert changes(tmp_path / "project", "own_of_this_test")
+    assert not changes(tmp_path / "lib" / "site-packages", "installed_of_this_test")
+
+
+def test_what_may_not_be_looked_at_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "beside_a_closed_folder.py").write_text("")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        assert code_digest("beside_a_closed_folder:net")
+    finally:
+        closed.chmod(0o700)
+
+
+def test_libraries_that_make_samples_are_part_of_what_decides_a_result() -> None:
+    identity = environment.runtime_identity()
+    for name in ("pillow", "pandas", "pyarrow", "kornia"):
+        assert f"{name}={importlib.metadata.version(name)}" in identity
+
+
 def test_code_of_the_product_has_the_products_digest() -> None:
     assert code_digest("pt_core.modeling.cnn:cnn") == core_code_digest()
     assert len(core_code_digest()) == 64
