@@ -70,6 +70,17 @@ def misfits() -> list[Any]:
     return good
 
 
+def odd_samples() -> list[Any]:
+    good = pairs()
+    good[1] = (good[1][0], torch.tensor([0, 1]))
+    good[2] = (good[2][0], np.array([1, 0]))
+    good[3] = ([[1.0], [1.0, 2.0]], 1)
+    good[4] = (Image.new("RGBA", (4, 8)), 0)
+    good[5] = (Image.new("CMYK", (4, 8)), 0)
+    good[6] = (good[6][0], None)
+    return good
+
+
 class Failing:
     def __len__(self) -> int:
         return NUM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ _MAX_MISFITS = 20
 """Misfits after which reading stops: the rest are of the same kind."""
 
 _EIGHT_BIT = ("L", "RGB")
+
+
+class _Misfit(Exception):
+    """What is wrong with one sample."""
 
 
 def read_factory(config: DataConfig, *, scratch: Path) -> RawData:
@@ -97,6 +102,7 @@ class _Reader:
         self.lengths: list[tuple[str, int]] = []
         self.are_pictures = False
         self._classes: list[Any] = []
+        self._shape: tuple[int, ...] | None = None
         self._factory = factory
 
     def add(self, dataset: Any, split: str) -> None:
@@ -120,46 +126,37 @@ class _Reader:
                 return
             where = f"{self._factory.target}: sample {number}{f' of {split}' if split else ''}"
             try:
-                item = dataset[number]
-            # The user's dataset may raise anything; a torch dataset is read by its numbers alone.
+                found = self._input(dataset[number])
+            except _Misfit as misfit:
+                self.problems.append(f"{where} {misfit}")
+            # The user's dataset and what it gives may raise anything; a torch dataset is read by its numbers alone.
             except Exception as error:  # noqa: BLE001 - becomes one of the problems
                 self.problems.append(f"{where} raised {type(error).__name__}: {str(error)[:200]}")
-                continue
-            found = self._input(item, where)
-            if found is not None:
+            else:
                 yield found
 
-    def _input(self, item: Any, where: str) -> NDArray[Any] | None:
+    def _input(self, item: Any) -> NDArray[Any]:
         pair = self._pair(item)
-        if pair is None:
-            self.problems.append(f"{where} is {type(item).__name__}, expected (input, class)")
-            return None
-        x = self._array(pair[0])
-        shape = self.rows.shape if self.rows.shape is not None else getattr(self, "_shape", None)
+        x, are_pictures = _array(pair[0])
         if x.dtype.kind not in "fiub":
-            self.problems.append(f"{where} has an input of dtype {x.dtype}, expected numbers")
-            return None
-        if shape is not None and x.shape != shape:
-            self.problems.append(
-                f"{where} has shape {x.shape}, expected {shape} as the first; resize it in the dataset"
+            raise _Misfit(f"has an input of dtype {x.dtype}, expected numbers")
+        if self._shape is not None and x.shape != self._shape:
+            raise _Misfit(
+                f"has shape {x.shape}, expected {self._shape} as the first; resize it in the dataset"
             )
-            return None
-        self._shape = x.shape
         self._classes.append(_plain(pair[1]))
+        self._shape = x.shape
+        self.are_pictures |= are_pictures
         return x.astype(np.float32, copy=False)
 
-    def _pair(self, item: Any) -> tuple[Any, Any] | None:
+    def _pair(self, item: Any) -> tuple[Any, Any]:
         if isinstance(item, Mapping):
             keys = (self._factory.input_key, self._factory.target_key)
-            return (item[keys[0]], item[keys[1]]) if all(key in item for key in keys) else None
-        return tuple(item) if isinstance(item, tuple | list) and len(item) == 2 else None
-
-    def _array(self, x: Any) -> NDArray[Any]:
-        if getattr(x, "mode", None) in _EIGHT_BIT and hasattr(x, "getbands"):
-            self.are_pictures = True
-            pixels = np.asarray(x, dtype=np.float32) / 255
-            return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
-        return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
+            if all(key in item for key in keys):
+                return item[keys[0]], item[keys[1]]
+        elif isinstance(item, tuple | list) and len(item) == 2:
+            return item[0], item[1]
+        raise _Misfit(f"is {type(item).__name__}, expected (input, class)")
 
     def classes(self, labels: tuple[str, ...] | None) -> tuple[NDArray[Any], tuple[str, ...] | None]:
         """Return the class numbers; classes given by name are numbered by ``labels``, or sorted."""
@@ -173,9 +170,34 @@ class _Reader:
         return np.array([numbers.get(str(one), 0) for one in self._classes]), names
 
 
+def _array(x: Any) -> tuple[NDArray[Any], bool]:
+    """Return an input as an array, and whether it was a picture, whose pixels are between 0 and 1 then."""
+    if not hasattr(x, "getbands"):
+        try:
+            return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x), False
+        except (TypeError, ValueError) as error:
+            raise _Misfit(f"has an input that becomes no array: {str(error)[:200]}") from error
+    if x.mode not in _EIGHT_BIT:
+        raise _Misfit(
+            f"is a Pillow image of mode {x.mode}, expected {' or '.join(_EIGHT_BIT)}; "
+            'give image.convert("RGB") in the dataset, or an array'
+        )
+    pixels = np.asarray(x, dtype=np.float32) / 255
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)), True
+
+
 def _plain(target: Any) -> Any:
-    value = target.item() if hasattr(target, "item") and getattr(target, "size", 1) != 0 else target
-    return value if isinstance(value, str | int | float | bool) else np.nan
+    if hasattr(target, "item"):
+        shape = tuple(target.shape)
+        if math.prod(shape) != 1:
+            raise _Misfit(
+                f"has a class of shape {shape}, expected one number or name; "
+                "where classes are one-hot, give the place of the one: argmax()"
+            )
+        target = target.item()
+    if not isinstance(target, str | int | float):
+        raise _Misfit(f"has a class that is {type(target).__name__}, expected one number or name")
+    return target
 
 
 def _names(dataset: Any, factory: FactoryConfig) -> tuple[str, ...] | None:

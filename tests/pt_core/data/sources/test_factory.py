@@ -79,6 +79,22 @@ def test_samples_that_do_not_fit_are_named(tmp_path):
     )
 
 
+def test_odd_inputs_and_classes_are_named_with_what_to_do(tmp_path):
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, "factories:odd_samples")
+    expected = (
+        "1 has a class of shape (2,), expected one number or name; where classes are one-hot",
+        "2 has a class of shape (2,), expected one number or name; where classes are one-hot",
+        "3 has an input that becomes no array: setting an array element with a sequence",
+        '4 is a Pillow image of mode RGBA, expected L or RGB; give image.convert("RGB")',
+        "5 is a Pillow image of mode CMYK, expected L or RGB;",
+        "6 has a class that is NoneType, expected one number or name",
+    )
+    assert len(caught.value.details) == len(expected)
+    for found, part in zip(caught.value.details, expected, strict=True):
+        assert found.startswith(f"factories:odd_samples: sample {part}")
+
+
 @pytest.mark.parametrize(
     ("target", "arguments", "error", "expected"),
     [
