@@ -18,6 +18,7 @@ from pt_core.release.release import chosen, make_release, open_release
 from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
 from tasks.alias_lock import alias_lock
+from tasks.compared import met_champion
 from tasks.promotion import OnStep, Promotion, PromotionPlaces, PromotionState, PromotionStep
 from tasks.promotion_tags import describe_version, version_tags
 from tasks.recover import recover, settle, settle_quietly
@@ -61,13 +62,11 @@ def begin(
     name = _promotable(result, variant, forced_because).name
     check_run(places.tracking_uri, result.mlflow_run_id, run_name=result.run_name)
     champion = find_alias(places.tracking_uri, name=model, alias=CHAMPION)
-    current = champion.version if champion else None
-    compared = result.champion.version if result.champion and result.champion.model == model else None
     begun = Promotion(
         id=identity,
         kind="promotion",
         model=model,
-        expected=current if forced_because else compared or current,
+        expected=champion.version if champion else None,
         run_name=result.run_name,
         variant=name,
         forced_because=forced_because,
@@ -78,6 +77,8 @@ def begin(
     if champion is not None and _is_same(champion, result, name):
         note = f"{champion.uri} is champion already"
         return begun.model_copy(update={"state": "champion", "version": champion.version, "note": note})
+    if forced_because is None:
+        begun = begun.model_copy(update={"expected": met_champion(result, model, now=champion)})
     _check_champion(begun, champion)
     return begun
 
@@ -247,7 +248,7 @@ def _check_champion(promotion: Promotion, champion: RegisteredVersion | None) ->
         return
     words = [f"version {version}" if version else "no version" for version in (promotion.expected, found)]
     remedy = (
-        "run the pipeline again, to be compared with it"
+        "run the pipeline again, to be compared with it, or promote all the same with --force --reason TEXT"
         if promotion.kind == "promotion"
         else "look at pt-pipeline versions, and roll back again if it is still wanted"
     )

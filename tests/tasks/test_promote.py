@@ -166,6 +166,47 @@ def test_a_run_that_was_compared_with_another_champion_is_refused(promoted, plac
     assert alias(places, model) == second.version
 
 
+def asked(result: RunResult, name: str, met: ChampionResult | None, **promotion: object) -> RunResult:
+    """A run whose configuration said to ask for the champion, and what it met."""
+    update = {"champion": met, "config": {"promotion": {"compare_with_champion": True, **promotion}}}
+    return another_run(result, name).model_copy(update=update)
+
+
+def test_of_two_runs_that_met_no_champion_the_second_does_not_take_the_place_of_the_first(
+    places, result, model
+):
+    a, b = (asked(result, name, None, model_name=model) for name in "ab")
+    first = promote(places, a, model)
+    assert promote(places, a, model).version == first.version
+    with pytest.raises(
+        PromotionConflict, match=f"no version was expected, version {first.version} found.*--force"
+    ):
+        promote(places, b, model)
+    assert promote(places, b, model, forced_because="it is better").version != first.version
+
+
+def test_a_run_that_could_not_ask_is_refused_and_one_that_was_told_not_to_is_not(places, result, model):
+    promote(places, another_run(result, "first"), model)
+    unknown = ChampionResult(name="champion", model=model, version=None, problem="the server was away")
+    with pytest.raises(GateRefused, match=r"the server was away.*run the pipeline again"):
+        promote(places, asked(result, "unknown", unknown, model_name=model), model)
+    unasked = asked(result, "unasked", None, model_name=model, compare_with_champion=False)
+    assert promote(places, unasked, model).state == "champion"
+    of_another_model = asked(result, "other", None, model_name="another")
+    assert promote(places, of_another_model, model).state == "champion"
+
+
+def test_a_version_of_the_same_number_with_other_files_is_another_champion(places, result, model):
+    done = promote(places, another_run(result, "first"), model)
+    met = ChampionResult(
+        name="champion", model=model, version=done.version, release_digest="0" * 64, problem=None
+    )
+    with pytest.raises(PromotionConflict, match="with other files than the version"):
+        promote(places, asked(result, "second", met, model_name=model), model)
+    met = met.model_copy(update={"release_digest": done.release_digest})
+    assert promote(places, asked(result, "second", met, model_name=model), model).expected == done.version
+
+
 def test_a_champion_that_moves_meanwhile_makes_the_promotion_lose(places, result, model):
     promote(places, another_run(result, "a"), model)
     slow = begin(places, another_run(result, "b"), identity="slow", model=model)
