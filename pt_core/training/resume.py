@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -184,7 +184,8 @@ class Trail:
         lock = os.open(self.folder, os.O_RDONLY)
         # Who was killed a moment ago may still be on its way out.
         end = time.monotonic() + _LOCK_PATIENCE_S
-        while not _try_lock(lock):
+        # Without locks two that train the same cannot know of each other; work that goes on is worth more.
+        while _try_lock(lock) == "busy":
             if time.monotonic() > end:
                 os.close(lock)
                 self._writes = False
@@ -196,7 +197,7 @@ class Trail:
             time.sleep(0.1)
         self._lock = lock
         sweep(self.folder)
-        _forget_oldest(self.folder.parent)
+        _forget_oldest(self.folder)
         return True
 
 
@@ -212,24 +213,35 @@ def _read(directory: Path) -> Found:
     return Found(checkpoint, {name: torch.from_numpy(value) for name, value in arrays.items()}, state)
 
 
-def _forget_oldest(trainings: Path) -> None:
-    """Keep the newest ten folders of trainings that nobody has ended: a changed configuration never comes back to one."""
+def _forget_oldest(own: Path) -> None:
+    """Keep the newest ten folders of trainings that nobody has ended: a changed configuration never comes back to one.
+
+    A folder is removed only under its lock; where the file system has no locks, none is.
+    """
     ages: dict[Path, float] = {}
-    for path in trainings.iterdir():
+    for path in own.parent.iterdir():
         with contextlib.suppress(FileNotFoundError):  # another training ends meanwhile
             ages[path] = path.stat().st_mtime
     for folder in sorted(ages, key=lambda path: ages[path])[:-_MAX_UNFINISHED]:
+        if folder != own:
+            _forget(folder)
+
+
+def _forget(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another training removed it meanwhile
         lock = os.open(folder, os.O_RDONLY)
-        if _try_lock(lock):
-            shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        try:
+            if _try_lock(lock) == "locked":
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
 
 
-def _try_lock(lock: int) -> bool:
+def _try_lock(lock: int) -> Literal["locked", "busy", "unknown"]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return "busy"
     except OSError:  # a file system without locks
-        return True
-    return True
+        return "unknown"
+    return "locked"

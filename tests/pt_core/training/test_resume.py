@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib
 import os
@@ -134,6 +135,21 @@ def test_only_the_newest_trainings_that_never_ended_are_kept(interrupted, make_r
         os.utime(trainings / f"old-{age:02d}", (1000 - age, 1000 - age))
     train(interrupted)
     assert sorted(path.name for path in trainings.iterdir()) == [f"old-{age:02d}" for age in range(9)]
+
+
+def test_where_there_are_no_locks_nothing_unfinished_is_removed(interrupted, uninterrupted, monkeypatch):
+    def no_locks(_descriptor, _operation):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    trainings = Path(interrupted.store) / TRAINING
+    for age in range(12):
+        (trainings / f"old-{age:02d}").mkdir()
+    os.utime(folder_of(interrupted), (1000, 1000))
+    checkpoint = train(interrupted)
+    assert checkpoint.remarks[0].startswith("went on after step 8 of 17 in epoch 2")
+    assert_equal(weights_of(checkpoint), uninterrupted)
+    assert len(list(trainings.iterdir())) == 12
 
 
 def test_of_two_that_train_the_same_only_one_keeps_checkpoints(interrupted, uninterrupted, monkeypatch):
