@@ -11,7 +11,7 @@ from flows.home import Home, activate
 from flows.promotable import config_of, lineage_config, places_of, run_to_promote
 from flows.servers import check_servers
 from pt_core.decision.result import RunResult
-from pt_core.errors import GateRefused
+from pt_core.errors import GateRefused, PromotionConflict
 from tasks import journal
 from tasks.promote import begin, proceed, refuse
 from tasks.promotion import Promotion, PromotionConfig, PromotionPlaces
@@ -80,8 +80,9 @@ def promote_with_approval(
     """Promote inside a flow run, and stop for the answer of a person where the settings ask for one.
 
     Raises:
-        GateRefused: the variant is not promotable, or a person said no.
-        PtCoreError: a step failed, or the alias was moved meanwhile.
+        GateRefused: the variant is not promotable, a person said no, or the promotion was taken back before.
+        PromotionConflict: another version became champion meanwhile, or had before.
+        PtCoreError: a step failed.
     """
     if settings.approval == "prefect":
         check_can_ask()
@@ -99,10 +100,25 @@ def promote_with_approval(
     if promotion.state == "open":
         promotion = go_on(places, promotion, result)
     if promotion.state != "waiting":
-        return promotion
+        return _succeeded(promotion)
     answer = ask(promotion, result, may_suspend=may_suspend)
     if answer is not None and answer.approve:
-        return go_on(places, promotion, result, approved_by=answer.said)
+        return _succeeded(go_on(places, promotion, result, approved_by=answer.said))
     why = f"{answer.said} did not approve" if answer else "nobody answered in time"
-    refuse(places, promotion, why=why)
+    ended = refuse(places, promotion, why=why)
+    if ended.state == "champion":
+        return ended
     raise GateRefused(f"{promotion.uri}: {why}; champion was not moved")
+
+
+def _succeeded(promotion: Promotion) -> Promotion:
+    """Return a promotion that moved the alias; a flow run that starts again may find that it ended otherwise.
+
+    Raises:
+        PromotionConflict: another version came first.
+        GateRefused: it was refused or taken back.
+    """
+    if promotion.state == "champion":
+        return promotion
+    error = PromotionConflict if promotion.state == "lost" else GateRefused
+    raise error(f"{promotion.uri}: this promotion ended before, {promotion.state}: {promotion.note}")

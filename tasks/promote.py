@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from pt_core.artifacts.integrity import IntegrityReport
 from pt_core.decision.result import RunResult, VariantResult
-from pt_core.errors import GateRefused, PromotionConflict
+from pt_core.errors import ConfigError, GateRefused, PromotionConflict
 from pt_core.inference.requests import VerifyRequest
 from pt_core.isolation import run_isolated
 from pt_core.release.release import chosen, make_release, open_release
@@ -19,10 +19,12 @@ from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
 from tasks.alias_lock import alias_lock
 from tasks.compared import met_champion
+from tasks.dashboard import without_secrets
 from tasks.promotion import OnStep, Promotion, PromotionPlaces, PromotionState, PromotionStep
 from tasks.promotion_tags import describe_version, version_tags
-from tasks.recover import recover, settle, settle_quietly
+from tasks.recover import is_about, recover, settle, settle_quietly
 from tasks.registering import (
+    APPROVED_BY,
     NO_CHAMPION,
     PREVIOUS_CHAMPION,
     PROMOTION_STATE,
@@ -35,6 +37,7 @@ from tasks.registering import (
 from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, download, find_alias, find_version
 
 REPLAY_TIMEOUT_S = 900
+UNENDED: tuple[PromotionState, ...] = ("open", "waiting")
 STEPS: tuple[PromotionStep, ...] = ("release", "register", "challenger", "replay", "approval", "champion")
 
 
@@ -55,9 +58,11 @@ def begin(
 
     Raises:
         GateRefused: the variant is not promotable; the message says why.
-        ConfigError: there is no such variant, or the run is not in this MLflow.
+        ConfigError: there is no such variant, the run is not in this MLflow, or the reason to force it is blank.
         PromotionConflict: another version is champion than the run was compared with.
     """
+    if forced_because is not None and not forced_because.strip():
+        raise ConfigError("promote: what is forced is stamped with its reason, and this one is blank")
     recover(places)
     name = _promotable(result, variant, forced_because).name
     check_run(places.tracking_uri, result.mlflow_run_id, run_name=result.run_name)
@@ -66,6 +71,7 @@ def begin(
         id=identity,
         kind="promotion",
         model=model,
+        tracking_uri=without_secrets(places.tracking_uri),
         expected=champion.version if champion else None,
         run_name=result.run_name,
         variant=name,
@@ -110,11 +116,18 @@ def proceed(
         on_step: told of every line of the journal.
 
     Raises:
-        PromotionConflict: the alias was moved meanwhile; nothing of this promotion is left but its version.
+        PromotionConflict: the alias was moved meanwhile, or the promotion ended already; nothing of it is left but its
+            version.
+        ConfigError: it is about another MLflow.
         PtCoreError: a step failed; the same holds.
     """
     folder = Path(places.journal)
     with journal.alive(folder, promotion.id):
+        promotion = _as_it_is_now(places, promotion)
+        if promotion.state not in UNENDED:
+            raise PromotionConflict(
+                f"{promotion.uri}: this promotion ended already, {promotion.state}: {promotion.note or 'done'}"
+            )
         note = partial(_note, folder, on_step)
         if approved_by is not None or promotion.state == "open":
             promotion = note(promotion, state="open", approved_by=approved_by)
@@ -136,6 +149,18 @@ def proceed(
             if ended and ended.state == "champion":
                 return ended
             raise
+
+
+def _as_it_is_now(places: PromotionPlaces, promotion: Promotion) -> Promotion:
+    """Return a promotion as its journal has it, under its lock: what was read before may have ended meanwhile.
+
+    Raises:
+        ConfigError: it is about another MLflow.
+    """
+    now = journal.read(Path(places.journal), promotion.id) or promotion
+    if not is_about(now, places):
+        raise ConfigError(f"{now.uri}: was begun with the MLflow at {now.tracking_uri}; go on with that")
+    return now
 
 
 def _state_after(error: Exception) -> PromotionState:
@@ -229,7 +254,8 @@ def move_champion(places: PromotionPlaces, promotion: Promotion) -> None:
         champion = find_alias(uri, name=promotion.model, alias=CHAMPION)
         _check_champion(promotion, champion)
         if promotion.kind == "promotion":
-            tag(uri, version, {PREVIOUS_CHAMPION: champion.version if champion else NO_CHAMPION})
+            approved = {APPROVED_BY: promotion.approved_by} if promotion.approved_by else {}
+            tag(uri, version, {PREVIOUS_CHAMPION: champion.version if champion else NO_CHAMPION, **approved})
         held.check()
         set_alias(uri, version, CHAMPION)
         drop_alias(uri, version, CHALLENGER)
@@ -279,5 +305,11 @@ def _note(folder: Path, on_step: OnStep | None, promotion: Promotion, **update: 
 
 
 def refuse(places: PromotionPlaces, promotion: Promotion, *, why: str) -> Promotion:
-    """Take a promotion back because a person said no, or nothing in time."""
-    return settle(places, promotion, state="refused", why=why)
+    """Take a promotion back because a person said no, or nothing in time; one that has ended stays as it ended.
+
+    Raises:
+        ConfigError: it is about another MLflow.
+    """
+    with journal.alive(Path(places.journal), promotion.id):
+        now = _as_it_is_now(places, promotion)
+        return settle(places, now, state="refused", why=why) if now.state in UNENDED else now

@@ -67,6 +67,8 @@ class Promotion(Record):
     """What it is."""
     model: str
     """Name of the registered model."""
+    tracking_uri: str | None = None
+    """Address of the MLflow that it is about, without secrets; ``None`` in journals of earlier versions."""
     expected: str | None
     """The version that the alias champion must point at when it is moved; ``None`` if there is none."""
     run_name: str | None = None

@@ -6,11 +6,12 @@ import contextlib
 import logging
 from pathlib import Path
 
-from pt_core.errors import PtCoreError
+from pt_core.errors import IntegrityError, PtCoreError
 from tasks import journal
 from tasks.alias_lock import alias_lock
+from tasks.dashboard import without_secrets
 from tasks.promotion import Promotion, PromotionPlaces, PromotionState
-from tasks.registering import PREVIOUS_CHAMPION, PROMOTION_STATE, drop_alias, registered_by, tag
+from tasks.registering import PREVIOUS_CHAMPION, PROMOTION, PROMOTION_STATE, drop_alias, registered_by, tag
 from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, find_alias, find_version, list_versions
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,15 @@ def recover(places: PromotionPlaces) -> tuple[Promotion, ...]:
     folder = Path(places.journal)
     settled = []
     for promotion in journal.left_open(folder):
+        if not is_about(promotion, places):
+            logger.warning(
+                "%s %s of %s is left for a command that works with the MLflow at %s",
+                promotion.kind,
+                promotion.id,
+                promotion.uri,
+                promotion.tracking_uri,
+            )
+            continue
         # Another process may be at it, or the first one may have come back.
         with contextlib.suppress(TimeoutError), journal.alive(folder, promotion.id):
             found = journal.read(folder, promotion.id)
@@ -33,6 +43,11 @@ def recover(places: PromotionPlaces) -> tuple[Promotion, ...]:
     for ended in ended_now:
         logger.warning("%s %s of %s: %s", ended.kind, ended.id, ended.uri, ended.note)
     return ended_now
+
+
+def is_about(promotion: Promotion, places: PromotionPlaces) -> bool:
+    """Return whether a promotion is about the MLflow that is used now; another one's versions have the same numbers."""
+    return promotion.tracking_uri in (None, without_secrets(places.tracking_uri))
 
 
 def settle(places: PromotionPlaces, promotion: Promotion, *, state: PromotionState, why: str) -> Promotion:
@@ -83,7 +98,14 @@ def _why_left(promotion: Promotion) -> str:
 
 def _registered(places: PromotionPlaces, promotion: Promotion) -> RegisteredVersion | None:
     if promotion.version is not None:
-        return find_version(places.tracking_uri, name=promotion.model, version=promotion.version)
+        found = find_version(places.tracking_uri, name=promotion.model, version=promotion.version)
+        if promotion.kind == "promotion" and found.tags.get(PROMOTION) != promotion.id:
+            raise IntegrityError(
+                f"{found.uri}: was registered by {found.tags.get(PROMOTION)}, expected {promotion.id}; this is another "
+                "MLflow, or the model was made anew: if the promotion is not to be settled, remove its journal "
+                f"{Path(places.journal) / promotion.id}.json"
+            )
+        return found
     if "release" not in promotion.done:
         return None
     # The process may have ended between registering a version and writing its number down.

@@ -25,6 +25,8 @@ PROMOTION_STATE = "promotion_state"
 PREVIOUS_CHAMPION = "previous_champion"
 """Tag: the version that it took the place of, where a rollback goes."""
 NO_CHAMPION = "none"
+APPROVED_BY = "approved_by"
+"""Tag: what the person wrote who agreed, where one was asked."""
 
 _CLAIM = "lock."
 _MAX_DESCRIPTION = 5000
@@ -51,7 +53,8 @@ def register(
     assert tags[RELEASE_DIGEST] == bundle.digest
     _ensure_model(tracking_uri, name)
     with asked(tracking_uri) as client:
-        folder = f"release-{bundle.digest[:12]}"
+        # One of its own for each promotion: the files of a version that is in use are never written again.
+        folder = f"release-{bundle.digest[:12]}-{tags[PROMOTION]}"
         client.log_artifacts(run_id, str(release), folder)
         root = str(client.get_run(run_id).info.artifact_uri).rstrip("/")
         clean = {key: without_secrets(value) for key, value in tags.items()}
@@ -140,6 +143,7 @@ def _ensure_model(tracking_uri: str, name: str) -> None:
 
 
 __all__ = [
+    "APPROVED_BY",
     "BUNDLE_DIGEST",
     "NO_CHAMPION",
     "PREVIOUS_CHAMPION",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pt_core.errors import ConfigError
 from tasks import journal
+from tasks.dashboard import without_secrets
 from tasks.promote import move_champion
 from tasks.promotion import OnStep, Promotion, PromotionPlaces
 from tasks.recover import recover, settle_quietly
@@ -53,6 +54,7 @@ def rollback(
         id=identity,
         kind="rollback",
         model=model,
+        tracking_uri=without_secrets(places.tracking_uri),
         expected=champion.version,
         version=target.version,
         release_digest=target.release_digest,

@@ -39,7 +39,12 @@ def write_card(
     )
     head = [f"# {_text(result.pipeline)}: {_text(variant.name)}", "", _text(variant.reason)]
     if forced_because:
-        head += ["", f"**Released by force although it is not promotable**, since: {_text(forced_because)}"]
+        despite = (
+            "although what is champion was not what it was compared with, or needlessly"
+            if variant.promotable
+            else "although it is not promotable"
+        )
+        head += ["", f"**Released by force {despite}**, since: {_text(forced_because)}"]
     body = [line for title, lines in sections for line in ("", f"## {title}", "", *lines)]
     return "\n".join([*head, *body]) + "\n"
 

@@ -10,11 +10,14 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from promotable import MODEL, another_run, make_promotable, places_in
 
+from flows.home import Home
+from flows.promote import promote_with_approval
 from pt_core.decision.result import ChampionResult, RunResult
 from pt_core.errors import ConfigError, GateRefused, IntegrityError, PromotionConflict, StepFailed
 from tasks import journal, registering, registry
 from tasks.promote import begin, proceed, refuse
-from tasks.promotion import Promotion, PromotionPlaces
+from tasks.promotion import Promotion, PromotionConfig, PromotionPlaces
+from tasks.recover import recover
 from tasks.rollback import rollback
 
 NAMES = iter(range(1000))
@@ -242,6 +245,8 @@ def test_a_promotion_waits_for_a_person_and_goes_on_when_they_agree(places, resu
     assert (alias(places, model), alias(places, model, "challenger")) == (None, waiting.version)
     done = proceed(places, waiting, another_run(result, "asked"), approved_by="Ada: fine")
     assert (done.state, done.approved_by, alias(places, model)) == ("champion", "Ada: fine", waiting.version)
+    found = registry.find_version(places.tracking_uri, name=model, version=done.version)
+    assert found.tags["approved_by"] == "Ada: fine"
 
 
 def test_a_promotion_that_a_person_refuses_is_taken_back(places, result, model):
@@ -252,6 +257,80 @@ def test_a_promotion_that_a_person_refuses_is_taken_back(places, result, model):
     assert alias(places, model) is alias(places, model, "challenger") is None
     found = registry.find_version(places.tracking_uri, name=model, version=waiting.version)
     assert found.tags["promotion_state"] == "refused"
+
+
+def test_a_promotion_that_ended_is_not_carried_through_nor_reported_as_done(places, result, model):
+    run = another_run(result, "ended")
+    waiting = proceed(places, begin(places, run, identity="ended", model=model, needs_approval=True), run)
+    refuse(places, waiting, why="Ada did not approve")
+    with pytest.raises(PromotionConflict, match="ended already, refused: Ada did not approve"):
+        proceed(places, waiting, run, approved_by="Bob")
+    known = journal.read(Path(places.journal), "ended")
+    home = Home(root=str(Path(places.journal).parent))
+    with pytest.raises(GateRefused, match="Ada did not approve"):
+        promote_with_approval(home, run, PromotionConfig(), identity="ended", known=known)
+    lost = known.model_copy(update={"state": "lost", "note": "version 2 came first"})
+    with pytest.raises(PromotionConflict, match="version 2 came first"):
+        promote_with_approval(home, run, PromotionConfig(), identity="ended", known=lost)
+    assert refuse(places, waiting, why="again").note == known.note
+    assert alias(places, model) is None
+
+
+def test_the_files_of_a_champion_are_not_written_again_by_another_promotion(places, result, model):
+    run = another_run(result, "shared")
+    first = promote(places, run, model)
+    version = registry.find_version(places.tracking_uri, name=model, version=first.version)
+    before = {path: path.stat().st_ctime_ns for path in files_of(version).rglob("*")}
+    second = promote(places, run, f"{model}-too")
+    assert second.release_digest == first.release_digest
+    again = registry.find_version(places.tracking_uri, name=f"{model}-too", version=second.version)
+    assert files_of(again) != files_of(version)
+    assert {path: path.stat().st_ctime_ns for path in files_of(version).rglob("*")} == before
+
+
+class Died(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_a_promotion_is_settled_only_with_the_mlflow_that_it_is_about(
+    places, result, model, tmp_path_factory, caplog
+):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    other_result = make_promotable(elsewhere)
+    other = places_in(elsewhere)
+    promote(other, other_result, model)
+
+    def die(now: Promotion) -> None:
+        if now.at_work_on == "replay":
+            raise Died
+
+    run = another_run(result, "torn")
+    with pytest.raises(Died):
+        proceed(places, begin(places, run, identity="torn", model=model), run, on_step=die)
+    mixed = places.model_copy(update={"tracking_uri": other.tracking_uri})
+    assert recover(mixed) == ()
+    assert "is left for a command that works with the MLflow at" in caplog.text
+    torn = journal.read(Path(places.journal), "torn")
+    # A journal that does not say where: the version there bears another promotion's id.
+    journal.write(Path(places.journal), torn.model_copy(update={"tracking_uri": None}))
+    assert recover(mixed) == ()
+    assert "was registered by" in caplog.text
+    assert alias(other, model) == "1"
+    assert alias(places, model, "challenger") == torn.version
+    assert [one.state for one in recover(places)] == ["undone"]
+    assert alias(places, model, "challenger") is None
+
+
+def test_a_blank_reason_forces_nothing(places, result, model):
+    with pytest.raises(ConfigError, match="blank"):
+        begin(places, result, identity="blank", model=model, forced_because="  ")
+
+
+def test_what_was_forced_needlessly_is_not_said_to_fail(places, result, model):
+    done = promote(places, another_run(result, "needless"), model, forced_because="to be sure")
+    card = (Path(done.release_directory) / "MODEL_CARD.md").read_text()
+    assert "not promotable" not in card
+    assert "or needlessly**, since: to be sure" in card
 
 
 def test_nobody_is_waited_for_longer_than_agreed(places, result, model):
