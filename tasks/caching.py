@@ -80,8 +80,15 @@ def vouched(record: Record) -> bool:
     return True
 
 
-def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectFuture[R]) -> R:
+def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectFuture[R], *rest: object) -> R:
     """Wait for a task and return its record; if it came from the cache and cannot be used any more, rebuild it.
+
+    Args:
+        task: the task.
+        request: what it was asked.
+        limits: what it may take.
+        future: its answer to come.
+        rest: what else it was given, and is given again.
 
     Raises:
         PtCoreError: what the task raised.
@@ -94,7 +101,7 @@ def settle(task: Task[..., R], request: Record, limits: Limits, future: PrefectF
             show_cached(str(task.task_run_name).format(request=request))
         return record
     logger.warning("%s: the cached bytes are gone, damaged or not signed, building again", task.name)
-    rebuilt: R = task.with_options(refresh_cache=True).submit(request, limits).result()
+    rebuilt: R = task.with_options(refresh_cache=True).submit(request, limits, *rest).result()
     return rebuilt
 
 
@@ -110,4 +117,4 @@ def run(task: Task[..., R], request: Record, limits: Limits, *rest: object) -> R
     Raises:
         PtCoreError: what the task raised.
     """
-    return settle(task, request, limits, task.submit(request, limits, *rest))
+    return settle(task, request, limits, task.submit(request, limits, *rest), *rest)

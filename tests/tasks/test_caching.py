@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import run_results
@@ -13,6 +14,7 @@ from pt_core.bundle import Bundle, seal, staging
 from pt_core.data.config import DataConfig
 from pt_core.data.requests import PrepareRequest
 from pt_core.keys import keys_of
+from pt_core.limits import Limits
 from pt_core.record import Record
 from pt_core.signing import sign
 from tasks import caching
@@ -91,3 +93,42 @@ def test_a_program_is_taken_from_the_cache_only_under_a_trusted_signature(
     assert not caching.vouched(program)
     sign(Path(program.directory), keys_of(tmp_path / "home"))
     assert caching.vouched(program)
+
+
+class Future:
+    """An answer that is there."""
+
+    def __init__(self, record: Bundle, name: str) -> None:
+        self.record = record
+        self.state = SimpleNamespace(name=name)
+
+    def result(self) -> Bundle:
+        return self.record
+
+
+class Builder:
+    """A task that makes a bundle and remembers what it was given."""
+
+    name = "build"
+    task_run_name = "build"
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.given: list[tuple[object, ...]] = []
+
+    def with_options(self, *, refresh_cache: bool) -> Builder:
+        assert refresh_cache
+        return self
+
+    def submit(self, *given: object) -> Future:
+        self.given.append(given)
+        return Future(bundle(self.store), "Completed")
+
+
+def test_what_is_built_again_is_given_all_that_it_was_given_first(tmp_path: Path) -> None:
+    damaged = bundle(tmp_path / "old")
+    (Path(damaged.directory) / "payload").unlink()
+    task, limits = Builder(tmp_path / "new"), Limits(timeout_s=1)
+    found = caching.settle(task, request(), limits, Future(damaged, "Cached"), "where to log")
+    assert caching.intact(found)
+    assert task.given == [(request(), limits, "where to log")]
