@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from pt_core.record import Record
 
@@ -68,7 +68,7 @@ class TableEncoding(Record):
 class ImageDecoding(Record):
     """How an image file of any size becomes (C, height, width) float32 in [0, 1]."""
 
-    size: tuple[int, int] = Field(default=(224, 224))
+    size: tuple[PositiveInt, PositiveInt] = (224, 224)
     """Height and width in pixels."""
     mode: Literal["RGB", "L"] = "RGB"
     """Colour (three channels) or grey (one)."""

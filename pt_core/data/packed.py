@@ -59,7 +59,7 @@ class PackedImages:
 
     def __getitem__(self, rows: Any, /) -> NDArray[np.float32]:
         """Return decoded images: of one row number (C, H, W), of a slice or of (K,) numbers (K, C, H, W)."""
-        numbers = np.arange(len(self))[rows]
+        numbers = _numbers(rows, len(self))
         wanted = np.atleast_1d(numbers).tolist()
         encoded = [bytes(self._blob[self._offsets[row] : self._offsets[row + 1]]) for row in wanted]
         found = to_unit(_decode(encoded, self._decoding))
@@ -68,6 +68,17 @@ class PackedImages:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all images decoded."""
         return np.asarray(self[:], dtype=dtype)
+
+
+def _numbers(rows: Any, num: int) -> NDArray[np.int64]:
+    """Return the row numbers, from 0, of a slice, a number or numbers; of as many as are asked and not of all."""
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(num))
+    numbers = np.asarray(rows)
+    numbers = np.flatnonzero(numbers) if numbers.dtype == bool else numbers.astype(np.int64)
+    if ((numbers < -num) | (numbers >= num)).any():
+        raise IndexError(f"row {numbers.min()} to {numbers.max()} of {num} images")
+    return np.where(numbers < 0, numbers + num, numbers)
 
 
 def _decode(encoded: Sequence[bytes], decoding: ImageDecoding) -> NDArray[np.uint8]:

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
-from pt_core.data.config import SPLITS, DataConfig
+from pt_core.data.config import SPLITS, DataConfig, ImagesConfig
 from pt_core.data.dataset import load_split
 from pt_core.data.encoding import ImageDecoding
 from pt_core.data.images import decode, read_image
+from pt_core.data.packed import PackedImages
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
 from pt_core.errors import DataError
@@ -80,6 +82,30 @@ def test_images_above_the_limit_of_the_cache_are_decoded_as_they_are_read(pictur
     np.testing.assert_array_equal(np.array(lazily), eagerly)
     assert (lazily.shape, lazily.ndim, lazily.nbytes) == (eagerly.shape, eagerly.ndim, eagerly.nbytes)
     assert (packed.fingerprint, packed.mean, packed.std) == (cached.fingerprint, cached.mean, cached.std)
+
+
+@pytest.mark.parametrize(
+    "rows", [3, -1, slice(2, 9, 3), slice(None, None, -1), [5, 0, -2], [], np.arange(26) % 3 == 0]
+)
+def test_rows_of_encoded_images_are_chosen_as_those_of_an_array(rows):
+    packed = PackedImages(*packed_png(26), ImageDecoding(size=(2, 2), mode="L"))
+    expected = (np.arange(26, dtype=np.float32) / 255).reshape(26, 1, 1, 1) * np.ones(
+        (1, 1, 2, 2), np.float32
+    )
+    np.testing.assert_allclose(packed[rows], expected[rows], rtol=1e-6)
+    with pytest.raises(IndexError):
+        packed[[0, 26]]
+
+
+def packed_png(num):
+    files = [png(Image.new("L", (2, 2), value)) for value in range(num)]
+    return np.frombuffer(b"".join(files), np.uint8), np.cumsum([0, *map(len, files)])
+
+
+@pytest.mark.parametrize("size", [[0, 6], [6, -3]])
+def test_a_size_that_no_image_has_is_refused_where_it_is_configured(size):
+    with pytest.raises(ValidationError, match="greater than 0"):
+        ImagesConfig(size=size)
 
 
 def test_neither_names_nor_the_file_system_decide_the_data(pictures, cached, tmp_path):
