@@ -147,7 +147,10 @@ def _one_epoch(
         after_step=stepped,
     )
     standing.seconds = before + time.perf_counter() - started
-    held_out = ordered_rows(len(data.validation.y), batch_size=session.config.batch_size)
+    # What did not fit into memory in training would not fit here either.
+    held_out = ordered_rows(
+        len(data.validation.y), batch_size=session.micro_batch or session.config.batch_size
+    )
     validated = validate(session, fetch=data.fetch_validation, rows=held_out, epoch=epoch)
     return EpochMetrics(
         epoch=epoch,

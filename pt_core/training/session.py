@@ -187,6 +187,7 @@ def training_state(session: Session, *, epoch: int) -> dict[str, object]:
         "rng": _rng_states(session),
         # With an average it is the average that the weights file holds.
         "network": session.network.state_dict() if session.average is not None else None,
+        "buffers": _unsaved_buffers(session.network),
     }
     copied: dict[str, object] = copy_to_cpu(state)
     return copied
@@ -198,10 +199,32 @@ def restore(session: Session, state: dict[str, Any], weights: dict[str, torch.Te
     if session.average is not None:
         for name, value in session.average.items():
             value.copy_(weights[name])
+    _restore_buffers(session.network, state["buffers"], device=session.device)
     session.optimizer.load_state_dict(state["optimizer"])
     session.schedule.load_state_dict(state["schedule"])
     session.scaler.load_state_dict(state["scaler"])
     _set_rng_states(session, state["rng"])
+
+
+def _unsaved_buffers(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the buffers that are no part of the network's state, but may change from step to step all the same."""
+    saved = network.state_dict()
+    unsaved = ((name, buffer) for name, buffer in network.named_buffers() if name not in saved)
+    # A sparse one is refused in a file that is checked; it is a constant of the network's code.
+    return {name: buffer for name, buffer in unsaved if buffer.layout == torch.strided}
+
+
+def _restore_buffers(network: nn.Module, buffers: dict[str, torch.Tensor], *, device: str) -> None:
+    found = dict(network.named_buffers())
+    for name, value in buffers.items():
+        if name in found:
+            # In place: what undoes a skipped step holds the buffer itself. A constant may be a view of fewer values,
+            # which cannot be written to.
+            if not torch.equal(found[name].cpu(), value):
+                found[name].resize_(value.shape).copy_(value)
+        else:  # made by a step
+            path, _, leaf = name.rpartition(".")
+            network.get_submodule(path).register_buffer(leaf, value.to(device), persistent=False)
 
 
 @contextlib.contextmanager

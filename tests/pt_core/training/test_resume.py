@@ -31,12 +31,16 @@ NET = """
             self.norm = nn.BatchNorm1d(64)
             self.layer = nn.Linear(64, 10)
             self.dropout = nn.Dropout(0.2)
+            # No part of the state, and yet what a step computes depends on the steps before it.
+            self.register_buffer("scale", torch.ones(()), persistent=False)
+            self.register_buffer("wide", torch.ones(1).expand(3), persistent=False)
         def forward(self, x):
             if self.training:
                 self.calls += 1
+                self.scale *= 0.98
                 if self.calls == self.fails_at:
                     raise ValueError("the power went")
-            return self.layer(self.dropout(self.norm(x.flatten(1))))
+            return self.layer(self.dropout(self.norm(x.flatten(1)) * self.scale))
 """
 
 
@@ -208,7 +212,7 @@ def test_out_of_memory_halves_the_batch_once_and_trains_the_same_steps(make_requ
                 super().__init__()
                 self.layer = nn.Linear(64, 10)
             def forward(self, x):
-                if self.training and len(x) > self.most:
+                if len(x) > self.most:
                     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
                 return self.layer(x.flatten(1))
     """
