@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -25,3 +28,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = "real runs" if shares_runs else str(item.path.relative_to(item.config.rootpath))
         item.add_marker(pytest.mark.xdist_group(name))
     items.sort(key=lambda item: _TURN.get(item.get_closest_marker("xdist_group").args[0], len(_TURN)))
+
+
+class _Listener(logging.Handler):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.told.append(record.getMessage())
+
+
+@pytest.fixture
+def hear() -> Iterator[Callable[[str], list[str]]]:
+    """A function from a logger's name to the messages it gives from then on.
+
+    Not caplog: Prefect, MLflow and others, once imported by any test of the process, decide what a logger lets through.
+    """
+    with contextlib.ExitStack() as restored:
+        restored.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.NOTSET)
+
+        def listen(name: str) -> list[str]:
+            logger, listener = logging.getLogger(name), _Listener()
+            restored.callback(setattr, logger, "disabled", logger.disabled)
+            restored.callback(logger.setLevel, logger.level)
+            restored.callback(logger.removeHandler, listener)
+            logger.disabled = False
+            logger.setLevel(logging.INFO)
+            logger.addHandler(listener)
+            return listener.told
+
+        yield listen

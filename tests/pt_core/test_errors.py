@@ -48,4 +48,5 @@ def test_exit_codes_are_those_of_the_manual() -> None:
         "PlanError",
     }
     assert {name for name, code in codes.items() if code == 3} == {"GateRefused"}
-    assert set(codes.values()) == {1, 2, 3}
+    assert {name for name, code in codes.items() if code == 4} == {"PromotionConflict"}
+    assert set(codes.values()) == {1, 2, 3, 4}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from tasks.dashboard import TrackedRun
@@ -24,14 +22,9 @@ def run_and_close() -> None:
         raise
 
 
-def test_the_first_error_of_a_run_is_the_one_that_is_raised(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Prefect, where it was started earlier in this process, has set up the loggers its own way.
-    logger = logging.getLogger(close_failed.__module__)
-    for name, value in {"handlers": [caplog.handler], "propagate": False, "disabled": False}.items():
-        monkeypatch.setattr(logger, name, value)
+def test_the_first_error_of_a_run_is_the_one_that_is_raised(hear) -> None:
+    told = hear(close_failed.__module__)
     with pytest.raises(OSError, match="the disk is full"):
         run_and_close()
-    (told,) = [record.getMessage() for record in caplog.records]
-    assert told.startswith("MLflow run 5a1f stays open, it could not be closed: ")
+    (sentence,) = told
+    assert sentence.startswith("MLflow run 5a1f stays open, it could not be closed: ")
