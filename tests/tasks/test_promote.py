@@ -293,8 +293,9 @@ class Died(BaseException):
 
 
 def test_a_promotion_is_settled_only_with_the_mlflow_that_it_is_about(
-    places, result, model, tmp_path_factory, caplog
+    places, result, model, tmp_path_factory, hear
 ):
+    told = hear("tasks.recover")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     other_result = make_promotable(elsewhere)
     other = places_in(elsewhere)
@@ -309,12 +310,12 @@ def test_a_promotion_is_settled_only_with_the_mlflow_that_it_is_about(
         proceed(places, begin(places, run, identity="torn", model=model), run, on_step=die)
     mixed = places.model_copy(update={"tracking_uri": other.tracking_uri})
     assert recover(mixed) == ()
-    assert "is left for a command that works with the MLflow at" in caplog.text
+    assert "is left for a command that works with the MLflow at" in told[-1]
     torn = journal.read(Path(places.journal), "torn")
     # A journal that does not say where: the version there bears another promotion's id.
     journal.write(Path(places.journal), torn.model_copy(update={"tracking_uri": None}))
     assert recover(mixed) == ()
-    assert "was registered by" in caplog.text
+    assert "was registered by" in told[-1]
     assert alias(other, model) == "1"
     assert alias(places, model, "challenger") == torn.version
     assert [one.state for one in recover(places)] == ["undone"]
