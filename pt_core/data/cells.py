@@ -70,9 +70,20 @@ def _number(cell: Any) -> float | None:
     if _is_missing(cell):
         return float("nan")
     try:
-        return float(cell)
+        return to_number(cell) if isinstance(cell, str) else float(cell)
     except (TypeError, ValueError):
         return None
+
+
+def to_number(text: str) -> float:
+    """Return the number that a cell's text is; Python's own reading of ``1_000`` as 1000 is that of its source code.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
 
 
 def _category(cell: Any) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from pt_core.data.cells import to_number
 from pt_core.data.encoding import ImageDecoding
 from pt_core.data.images import SUFFIXES, read_image, to_unit
 from pt_core.data.tables import SUFFIXES as TABLE_SUFFIXES
@@ -90,7 +91,7 @@ def _read_csv(path: Path) -> NDArray[np.float64]:
 def is_numeric(row: list[str]) -> bool:
     """Return whether every cell is a number, which a header is not."""
     try:
-        [float(cell) for cell in row]
+        [to_number(cell) for cell in row]
     except ValueError:
         return False
     return True

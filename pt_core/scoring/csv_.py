@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pt_core.data.cells import to_number
 from pt_core.data.encode import encode_cells
 from pt_core.errors import DataError
 from pt_core.inference.preprocess import is_numeric
@@ -136,7 +137,7 @@ class CsvSource:
         """Return the cells as numbers, NaN where one is none, which is said in ``problems``."""
         num_cells = len(rows) * len(self._columns.features)
         try:
-            cells = map(float, itertools.chain.from_iterable(rows))
+            cells = map(float, _plain_cells(rows))
             values = np.fromiter(cells, dtype=np.float64, count=num_cells)
         except ValueError:
             values = np.full(num_cells, np.nan)
@@ -147,10 +148,22 @@ class CsvSource:
     def _read_row(self, at: int, row: Row, values: NDArray[np.float64], problems: dict[int, str]) -> None:
         for column, cell in enumerate(row):
             try:
-                values[at * len(row) + column] = float(cell)
+                values[at * len(row) + column] = to_number(cell)
             except ValueError:
                 found = f"{cell[:40]!r}" if cell else "empty"
                 problems.setdefault(at, f"{self._columns.names[column]}: {found}, expected a number")
+
+
+def _plain_cells(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the cells, as long as none holds an underscore, which ``float`` passes over.
+
+    Raises:
+        ValueError: one does.
+    """
+    for row in rows:
+        if "_" in "".join(row):
+            raise ValueError("an underscore")
+        yield from row
 
 
 def _is_header(first: Row, path: Path, id_column: str | None) -> bool:

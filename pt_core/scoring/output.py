@@ -35,7 +35,9 @@ def check_output(request: ScoreRequest, identity: Identity) -> Stamp | None:
     found_stamp = read_stamp(output)
     is_same = found_stamp is not None and found_stamp.identity == identity.content_digest()
     if found_stamp and is_same and (request.bad_rows == "skip" or not found_stamp.num_bad_rows):
-        return found_stamp
+        # Its own answers are written again where the list of what they leave out is gone.
+        is_whole = not found_stamp.num_bad_rows or bad_rows_path(output).exists()
+        return found_stamp if is_whole else None
     if not request.overwrite:
         raise ConfigError(
             f"{output}: exists and holds something else than these answers; name another output, or replace it by "
@@ -69,7 +71,7 @@ def publish(request: ScoreRequest, journal: Journal) -> Stamp:
 
 
 def refuse(request: ScoreRequest, journal: Journal, rest: Iterable[Block]) -> NoReturn:
-    """Check the rows that were not scored, and list all that cannot be.
+    """Check the rows that were not scored, and list all that cannot be; what the network makes of those is not asked.
 
     Raises:
         DataError: always; what was scored is kept for a call that skips.

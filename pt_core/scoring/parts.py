@@ -85,17 +85,21 @@ def assemble(output: Path, parts: Sequence[Path], stamp: Stamp) -> None:
     """
     schema = pq.read_schema(parts[0]).with_metadata({METADATA: stamp.to_json().encode()})
     rows = max(1, min(_GROUP_ROWS, _GROUP_VALUES // len(schema)))
-    with published(output) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with (
+        published(output) as partial,
+        pq.ParquetWriter(partial, schema, write_page_checksum=True) as writer,
+    ):
         for table in _regroup((pq.read_table(part) for part in parts), rows):
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=rows)
 
 
 def read_stamp(output: Path) -> Stamp | None:
-    """Return what an output says about itself, ``None`` where it is not a whole one of this version."""
+    """Return what an output says about itself, ``None`` where it is not a whole one of this version, all of it read."""
     try:
-        with pq.ParquetFile(output) as file:
+        with pq.ParquetFile(output, page_checksum_verification=True) as file:
             stamp = Stamp.from_json((file.schema_arrow.metadata or {})[METADATA])
-            return stamp if file.metadata.num_rows == stamp.num_rows else None
+            num_rows = sum(batch.num_rows for batch in file.iter_batches())
+            return stamp if num_rows == stamp.num_rows else None
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
 

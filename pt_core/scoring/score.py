@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -16,8 +17,8 @@ from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.plugin import Predictor
 from pt_core.child import report_progress
 from pt_core.environment import core_code_digest, runtime_identity
-from pt_core.errors import DataError
-from pt_core.inference.postprocess import to_probabilities
+from pt_core.errors import ConfigError, DataError
+from pt_core.inference.postprocess import softmax
 from pt_core.inference.predictor import batch_size, load_predictor
 from pt_core.modeling.spec import ModelSpec
 from pt_core.scoring.journal import Identity, Journal, folder_of, locked, remove
@@ -26,6 +27,7 @@ from pt_core.scoring.output import bad_rows_path, check_output, publish, refuse
 from pt_core.scoring.parts import Stamp, score_table
 from pt_core.scoring.requests import ScoreRequest, Scores, check_paths
 from pt_core.scoring.source import Block, Source
+from pt_core.scoring.values import NOT_FINITE, leave_out
 from pt_core.scoring.writer import PartWriter
 
 _MAX_BLOCK_ROWS = 2**14
@@ -51,6 +53,7 @@ def score(request: ScoreRequest) -> Scores:
     identity = _identity(request, source)
     written = check_output(request, identity)
     if written is not None:
+        _remove_left_over(folder_of(Path(request.output)))
         return _reply(request, written, num_resumed=written.num_rows + written.num_bad_rows, started=started)
     folder = folder_of(Path(request.output))
     with locked(folder):
@@ -64,6 +67,13 @@ def score(request: ScoreRequest) -> Scores:
         written = publish(request, journal)
         remove(folder)
     return _reply(request, written, num_resumed=num_resumed, started=started)
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove the parts of an output that is whole, where a kill left them; not those of who is at work."""
+    if folder.exists():
+        with contextlib.suppress(ConfigError), locked(folder):
+            remove(folder)
 
 
 def block_size(spec: ModelSpec) -> int:
@@ -93,8 +103,9 @@ def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> None
     progress = _Progress(source.about_num_rows, writer.num_done)
     stops_early = request.bad_rows == "refuse"
     if not (stops_early and journal.num_bad_rows):
-        for block in _ahead(source.blocks(start=journal.num_done, size=block_size(request.artifact.spec))):
-            writer.add(block, answer(block, request.artifact, predictor))
+        for read in _ahead(source.blocks(start=journal.num_done, size=block_size(request.artifact.spec))):
+            block, answers = answer(read, request.artifact, predictor)
+            writer.add(block, answers)
             progress.report(writer.num_done)
             if stops_early and block.bad:
                 break
@@ -102,19 +113,24 @@ def _score_rest(request: ScoreRequest, source: Source, journal: Journal) -> None
     progress.finish(writer.num_done)
 
 
-def answer(block: Block, artifact: Artifact, predictor: Predictor) -> pa.Table:
-    """Return the answers for the good rows, in batches that end where those of all rows would."""
+def answer(block: Block, artifact: Artifact, predictor: Predictor) -> tuple[Block, pa.Table]:
+    """Return the answers for the good rows, in batches that end where those of all rows would.
+
+    A row for which the network's output is not finite has no answer: it is bad in the block that is returned.
+    """
     size = batch_size(artifact.spec)
     counts = [int(block.good[start : start + size].sum()) for start in range(0, len(block.good), size)]
     cuts = np.cumsum([0, *counts])
-    source = f"{block.inputs[0]}, rows from {block.rows[0]}"
     found = [
-        to_probabilities(predictor.logits(block.samples[start:stop]), source=source)
+        predictor.logits(block.samples[start:stop])
         for start, stop in itertools.pairwise(cuts)
         if stop > start
     ]
-    probabilities = np.concatenate([np.empty((0, len(artifact.labels))), *found])
-    return score_table(block, probabilities, labels=artifact.labels, digest=artifact.digest)
+    logits = np.concatenate([np.empty((0, len(artifact.labels)), np.float32), *found])
+    finite = np.isfinite(logits).all(axis=1)
+    block = leave_out(block, finite, reason=NOT_FINITE)
+    answers = softmax(logits[finite])
+    return block, score_table(block, answers, labels=artifact.labels, digest=artifact.digest)
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -11,6 +11,9 @@ from pt_core.modeling.spec import ModelSpec
 from pt_core.scoring.requests import BadRow
 from pt_core.scoring.source import Block
 
+NOT_FINITE = "the network's output is not finite"
+"""Why a row that the network takes is bad all the same."""
+
 
 def problems_of(samples: NDArray[np.float32], spec: ModelSpec, names: Sequence[str]) -> dict[int, str]:
     """Return the reason for each row of (N, *input_shape) samples that cannot be scored, by its position.
@@ -49,3 +52,21 @@ def make_block(
     good[list(problems)] = False
     bad = tuple(BadRow(input=inputs[at], row=rows[at], reason=problems[at]) for at in sorted(problems))
     return Block(samples[good] if bad else samples, good, inputs, rows, ids, bad)
+
+
+def leave_out(block: Block, kept: NDArray[np.bool_], *, reason: str) -> Block:
+    """Return a block without some of its good rows, which are bad for one reason.
+
+    Args:
+        block: the rows.
+        kept: which of its good rows stay, one value for each of them.
+        reason: what is wrong with the others.
+    """
+    if kept.all():
+        return block
+    known = dict(zip(np.flatnonzero(~block.good).tolist(), block.bad, strict=True))
+    out = np.flatnonzero(block.good)[~kept].tolist()
+    bad = known | {at: BadRow(input=block.inputs[at], row=block.rows[at], reason=reason) for at in out}
+    good = block.good.copy()
+    good[out] = False
+    return block._replace(samples=block.samples[kept], good=good, bad=tuple(bad[at] for at in sorted(bad)))

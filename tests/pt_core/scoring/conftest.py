@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from checkpoint_fixtures import checkpoint, golden_inputs, info, network, spec, training_state
 from tiny_fixtures import builder, dataset
 
 from pt_core.artifacts.artifact import Artifact
+from pt_core.artifacts.checkpoint_files import save_checkpoint
+from pt_core.modeling.network import build_network
 from pt_core.scoring.requests import ScoreRequest, Scores
 from pt_core.scoring.score import score
 
@@ -22,6 +25,23 @@ Call = Callable[..., Scores]
 @pytest.fixture
 def table(checkpoint, tmp_path) -> Artifact:
     return tiny.root_artifact(checkpoint, tmp_path / "store")
+
+
+@pytest.fixture
+def steep(spec, info, training_state, golden_inputs, tmp_path) -> Artifact:
+    """As ``table``, of inputs so small that a large one overflows."""
+    steep = info.model_copy(update={"spec": spec.model_copy(update={"std": (0.01,) * 8})})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(steep.spec)
+    kept = save_checkpoint(
+        tmp_path / "store",
+        info=steep,
+        network=network,
+        training_state=training_state,
+        golden_inputs=golden_inputs,
+    )
+    return tiny.root_artifact(kept, tmp_path / "store")
 
 
 @pytest.fixture

@@ -149,3 +149,26 @@ def test_an_input_that_changes_meanwhile_is_refused(table, source, scored, outpu
         scored(table, source, bad_rows="skip")
     touching.join()
     assert not output.exists()
+
+
+def test_a_kill_after_the_last_write_leaves_nothing_behind_for_long(table, source, scored, output):
+    first = scored(table, source, bad_rows="skip")
+    folder_of(output).mkdir()
+    (folder_of(output) / "part-000000.parquet").write_bytes(b"x")
+    assert scored(table, source, bad_rows="skip").num_resumed_rows == NUM_ROWS
+    assert not folder_of(output).exists()
+    # The list of what was left out is part of the answer.
+    side = Path(first.bad_rows_file)
+    listed = side.read_bytes()
+    side.unlink()
+    assert scored(table, source, bad_rows="skip").num_resumed_rows == 0
+    assert side.read_bytes() == listed
+
+
+def test_an_output_whose_bytes_are_damaged_is_not_taken_for_the_answers(table, source, scored, output):
+    scored(table, source, bad_rows="skip")
+    content = bytearray(output.read_bytes())
+    content[len(content) // 2] ^= 1
+    output.write_bytes(content)
+    with pytest.raises(ConfigError, match="holds something else"):
+        scored(table, source, bad_rows="skip")

@@ -164,7 +164,7 @@ def test_a_row_is_answered_in_the_batch_that_predict_puts_it_in(table, tmp_path)
     values = rows_of(600)
     values[10, 0] = np.nan
     (block,) = ArraySource(write(tmp_path / "rows.npy", values), table.spec).blocks(start=0, size=1024)
-    answers = answer(block, table, CentresBatches())
+    _, answers = answer(block, table, CentresBatches())
     batches = [values[:256][np.isfinite(values[:256, 0])], values[256:512], values[512:]]
     expected = np.concatenate([softmax(CentresBatches().logits(batch)) for batch in batches])
     assert probabilities(answers, table.labels).tolist() == expected.tolist()
@@ -181,6 +181,7 @@ def test_every_way_a_csv_row_can_be_bad_has_its_reason(table, scored, output, tm
         "",
         "1e39" + good[1:],
         "Ö,1,1,1,1,1,1,1",
+        "1_000,1,1,1,1,1,1,1",
     ]
     source.write_bytes("\n".join(["a,b,c,d,e,f,g,h", *lines, good]).encode("latin-1"))
     reply = scored(table, source, bad_rows="skip")
@@ -191,8 +192,43 @@ def test_every_way_a_csv_row_can_be_bad_has_its_reason(table, scored, output, tm
             ("3", "a: empty, expected a number"),
             ("4", "a: inf, expected a finite number"),
             ("5", "a: '\ufffd', expected a number"),
+            ("6", "a: '1_000', expected a number"),
         ]
-    assert pq.read_table(output)["row"].to_pylist() == [0, 6]
+    assert pq.read_table(output)["row"].to_pylist() == [0, 7]
+
+
+class Overflows:
+    """A network whose output is infinite where the first column is above 1000."""
+
+    def logits(self, batch):
+        return np.where(batch[:, :1] > 1000, np.inf, batch[:, :3])
+
+
+def test_rows_without_a_finite_output_are_bad_under_their_own_numbers(table, tmp_path):
+    values = rows_of(600)
+    values[100, 2] = np.nan
+    values[[50, 400], 0] = 1001
+    (read,) = ArraySource(write(tmp_path / "rows.npy", values), table.spec).blocks(start=0, size=1024)
+    block, answers = answer(read, table, Overflows())
+    assert [(bad.row, bad.reason.partition(":")[0]) for bad in block.bad] == [
+        (50, "the network's output is not finite"),
+        (100, "value 2"),
+        (400, "the network's output is not finite"),
+    ]
+    kept = [row for row in range(600) if row not in (50, 100, 400)]
+    assert answers["row"].to_pylist() == kept
+    assert probabilities(answers, table.labels).tolist() == softmax(values[kept, :3]).tolist()
+
+
+def test_a_scoring_goes_on_past_a_row_without_a_finite_output(steep, scored, output, tmp_path):
+    values = rows_of(600)
+    values[400] = 3e38
+    source = write(tmp_path / "rows.csv", values)
+    with pytest.raises(DataError, match="1 of 600 rows") as caught:
+        scored(steep, source)
+    assert caught.value.details == ("rows.csv row 400: the network's output is not finite",)
+    assert scored(steep, source, bad_rows="skip").num_bad_rows == 1
+    assert pq.read_table(output)["row"].to_pylist() == [*range(400), *range(401, 600)]
 
 
 def test_values_out_of_range_and_files_that_are_no_images_are_bad_rows(digits, scored, output, tmp_path):
