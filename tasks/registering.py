@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def register(
     _ensure_model(tracking_uri, name)
     with asked(tracking_uri) as client:
         # One of its own for each promotion: the files of a version that is in use are never written again.
-        folder = f"release-{bundle.digest[:12]}-{tags[PROMOTION]}"
+        folder = f"release-{bundle.digest[:12]}-{tags.get(PROMOTION) or secrets.token_hex(6)}"
         client.log_artifacts(run_id, str(release), folder)
         root = str(client.get_run(run_id).info.artifact_uri).rstrip("/")
         clean = {key: without_secrets(value) for key, value in tags.items()}
