@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.cli.output import print_json, results
-from flows.home import Home
+from flows.home import Home, add_code_path
 from flows.serving import SCHEME, open_model
 from pt_core.errors import ConfigError
 from pt_core.inference.requests import Predictions, PredictRequest
@@ -29,6 +29,8 @@ def predict(
     missing = [str(path) for path in asked if not path.exists()]
     if missing:
         raise ConfigError(f"no such file or directory: {', '.join(missing)}")
+    # A network's own code, which an artifact of format torch needs.
+    add_code_path(Path.cwd())
     trust = home.trust(unsigned)
     artifact = open_model(model, home, trust=trust).artifact
     request = PredictRequest(

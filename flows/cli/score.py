@@ -7,7 +7,7 @@ from pathlib import Path
 from flows.cli.display import terminal_display
 from flows.cli.output import messages, print_json, print_line, results
 from flows.cli.process import begin
-from flows.home import Home
+from flows.home import Home, add_code_path
 from flows.serving import check_model
 from pt_core.scoring.requests import BadRowPolicy, Scores, check_paths
 
@@ -34,6 +34,8 @@ def score(
     # Before Prefect is imported: a typo costs a second.
     check_paths(source, output)
     check_model(model)
+    # A network's own code, which an artifact of format torch needs.
+    add_code_path(Path.cwd())
     name = begin("score", home)
     from flows.score import score as score_flow
     from tasks.progress import use_display

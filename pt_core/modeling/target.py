@@ -28,8 +28,8 @@ def check_target(target: str, *, where: str = "model.target") -> None:
     spec = _find(module, where)
     if spec is None or spec.origin is None:
         raise ConfigError(
-            f"{where}: no module named {module!r}; it is looked for beside the configuration file "
-            "and among the installed packages"
+            f"{where}: no module named {module!r}; it is looked for beside the configuration file (in the current folder "
+            "where a command takes none), in the folders of PT_PIPELINE_CODE_PATH and among the installed packages"
         )
     if not spec.origin.endswith(".py"):
         return

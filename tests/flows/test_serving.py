@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +102,49 @@ def test_predict_asks_the_champion(champion, home, inputs, capsys):
     found = [one["probabilities"] for one in answer["predictions"]]
     np.testing.assert_allclose(found, expected(inputs), atol=1e-5)
     assert answer["bundle_digest"] == champion.artifact.digest
+
+
+NETWORK = """
+from torch import nn
+
+def build() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_a_network_of_the_users_own_is_imported_from_the_current_folder(home, inputs, tmp_path):
+    (tmp_path / "served_network.py").write_text(NETWORK)
+    made = subprocess.run(
+        [sys.executable, "-c", MAKE, home.root],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    asked = [sys.executable, "-m", "flows", "predict", made.stdout.strip(), str(inputs), "--json"]
+    env = {**os.environ, "PT_PIPELINE_HOME": home.root, "PYTHONPATH": str(Path(__file__).parents[2])}
+    env.pop("PT_PIPELINE_CODE_PATH", None)
+    here = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert here.returncode == 0, here.stderr
+    assert len(json.loads(here.stdout)["predictions"]) == 300
+    elsewhere = subprocess.run(
+        asked, cwd=tmp_path.parent, env=env, capture_output=True, text=True, check=False
+    )
+    assert elsewhere.returncode == 2
+    assert "PT_PIPELINE_CODE_PATH" in elsewhere.stdout + elsewhere.stderr
+
+
+MAKE = """
+import sys
+from pathlib import Path
+import tiny
+from pt_core.keys import keys_of
+from pt_core.signing import sign
+home = Path(sys.argv[1])
+store = home / "store"
+trained = tiny.checkpoint(store, tiny.digits(store), target="served_network:build")
+artifact = tiny.root_artifact(trained, store)
+sign(Path(artifact.directory), keys_of(home))
+print(artifact.directory)
+"""
