@@ -22,12 +22,10 @@ PIPELINE = (
     "mlflow",
     "fastapi",
     "sqlalchemy",
-    "sklearn",
-    "pandas",
-    "matplotlib",
-    "torchvision",
 )
 """Never needed to serve: what trains, builds, measures and judges, the orchestrator, and the tracking server."""
+LIBRARIES = ("sklearn", "pandas", "matplotlib", "torchvision")
+"""Not needed either, but by the code of a user's own network, which may use what it likes."""
 TORCH = ("torch", "torchao", "onnxscript")
 """Not needed either by the formats of :data:`WITHOUT_TORCH`."""
 WITHOUT_TORCH = ("onnx", "openvino")
@@ -41,12 +39,15 @@ def refuse_all_but_serving(format_name: str) -> tuple[str, ...]:
 
     To be called first in a fresh process: what is imported already cannot be refused any more.
     """
-    refused = PIPELINE + (TORCH if format_name in WITHOUT_TORCH else ())
+    runs_user_code = format_name in WITH_USER_CODE
+    refused = (
+        PIPELINE + (() if runs_user_code else LIBRARIES) + (TORCH if format_name in WITHOUT_TORCH else ())
+    )
     early = [name for name in sys.modules if any(name == no or name.startswith(f"{no}.") for no in refused)]
     assert not early, early
     # Python's own way to say that there is no such module, also to a library that only asks whether there is.
     sys.modules.update(dict.fromkeys(refused))  # type: ignore[arg-type]
-    if format_name not in WITH_USER_CODE:
+    if not runs_user_code:
         own = os.environ.pop(CODE_PATH_VARIABLE, "").split(os.pathsep)
         sys.path[:] = [entry for entry in sys.path if not entry or entry not in own]
     return refused

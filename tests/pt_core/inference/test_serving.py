@@ -19,7 +19,7 @@ for name in {names!r}:
     except ImportError:
         continue
     print(name)
-print("asked", importlib.util.find_spec("pandas"))
+print("asked", importlib.util.find_spec("sqlalchemy"))
 """
 
 
@@ -41,7 +41,12 @@ def imported(format_name: str, names: tuple[str, ...], code_path: Path) -> list[
 
 @pytest.mark.parametrize(
     ("format_name", "left"),
-    [("onnx", []), ("openvino", []), ("torchscript", ["torch"]), ("torch", ["torch", "own_network"])],
+    [
+        ("onnx", []),
+        ("openvino", []),
+        ("torchscript", ["torch"]),
+        ("torch", ["torch", "matplotlib", "own_network"]),
+    ],
 )
 def test_only_what_a_format_is_served_by_can_be_imported(
     format_name: str, left: list[str], tmp_path: Path
@@ -54,6 +59,7 @@ def test_only_what_a_format_is_served_by_can_be_imported(
         "flows.lifecycle",
         "tasks.tracking",
         "torch",
+        "matplotlib",
         "own_network",
     )
     assert imported(format_name, names, tmp_path) == [*left, "asked None"]
