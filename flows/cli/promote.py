@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -133,7 +134,9 @@ def rollback(home: Home, *, model: str | None, to: str | None, as_json: bool) ->
 
     check_servers(home)
     name = model_to_move(home, model)
-    _show(roll(places_of(home), identity=new_identity(name), model=name, to=to), as_json=as_json)
+    started = time.monotonic()
+    done = roll(places_of(home), identity=new_identity(name), model=name, to=to)
+    _show(done, as_json=as_json, seconds=time.monotonic() - started)
 
 
 def versions(home: Home, *, model: str | None, as_json: bool) -> None:
@@ -182,9 +185,10 @@ def _table(name: str, found: tuple[RegisteredVersion, ...]) -> Table:
     return table
 
 
-def _show(done: Promotion, *, as_json: bool) -> None:
+def _show(done: Promotion, *, as_json: bool, seconds: float | None = None) -> None:
     if as_json:
-        print_json({**done.model_dump(mode="json"), "uri": done.uri, "exit_code": 0})
+        took = {} if seconds is None else {"seconds": round(seconds, 3)}
+        print_json({**done.model_dump(mode="json"), "uri": done.uri, **took, "exit_code": 0})
         return
     before = f", in the place of version {done.expected}" if done.expected and not done.note else ""
     sentence = done.note or f"{done.uri} is {CHAMPION}{before}"
