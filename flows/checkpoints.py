@@ -10,7 +10,6 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import open_bundle, read_info
 from pt_core.data.checks import join
 from pt_core.data.dataset import Dataset
-from pt_core.data.encoding import TableEncoding
 from pt_core.errors import ConfigError
 from pt_core.modeling.spec import ModelSpec
 
@@ -109,16 +108,17 @@ def _encoding_problems(spec: ModelSpec, dataset: Dataset) -> Iterator[str]:
     if spec.input_range != dataset.input_range:
         yield f"data.input_range: it was trained on {spec.input_range}, expected {dataset.input_range}"
     if spec.table != dataset.table:
-        yield (
-            f"data.table: it takes the numbers {_outputs(spec.table)}, expected {_outputs(dataset.table)}, and the "
-            "rows become them by other rules; set the columns, their order, missing, encoder and unseen as they were"
+        found, expected = (
+            join(table.outputs) if table else "no table" for table in (spec.table, dataset.table)
         )
+        differ = (
+            f"it takes {found}, expected {expected}"
+            if found != expected
+            else "rows become numbers by other rules"
+        )
+        yield f"data.table: {differ}; set the columns, their order, missing, encoder and unseen as they were"
     if spec.images != dataset.images:
         yield "data.images: its images were decoded otherwise; set size, mode, resize and convert as they were"
-
-
-def _outputs(table: TableEncoding | None) -> str:
-    return join(table.outputs) if table else "of no table"
 
 
 def _other_splits(checkpoint: Checkpoint, dataset: Dataset) -> list[str]:

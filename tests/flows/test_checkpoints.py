@@ -115,12 +115,19 @@ def encoded(*names, fill=None):
     return TableEncoding(columns=tuple(columns))
 
 
-@pytest.mark.parametrize("other", [encoded("b", "a"), encoded("a", "b", fill=3.0), None])
-def test_the_same_table_in_other_numbers_is_refused(given, dataset, other):
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (encoded("b", "a"), "it takes a, b, expected b, a; set"),
+        (encoded("a", "b", fill=3.0), "rows become numbers by other rules; set"),
+        (None, "it takes a, b, expected no table; set"),
+    ],
+)
+def test_the_same_table_in_other_numbers_is_refused(given, dataset, other, expected):
     spec = given.spec.model_copy(update={"table": encoded("a", "b")})
     trained = given.model_copy(update={"spec": spec})
     check_fit(trained, settings(), dataset.model_copy(update={"table": encoded("a", "b")}))
-    with pytest.raises(ConfigError, match=r"data\.table: it takes the numbers a, b, expected "):
+    with pytest.raises(ConfigError, match=rf"data\.table: {expected}"):
         check_fit(trained, settings(), dataset.model_copy(update={"table": other}))
 
 
