@@ -93,4 +93,6 @@ def test_those_refused_for_what_they_answer_are_explained_and_no_verdict_changes
     assert set(explained) == {"by-accuracy", "by-a-slice"}
     assert {one.first.layer for one in explained.values()} == {LAYER.removesuffix(".weight")}
     assert tuple(one.model_copy(update={"divergence": None}) for one in found.values()) == judged
-    assert any("damaged: where it parts from the reference could not be found" in sentence for sentence in told)
+    assert any(
+        "damaged: where it parts from the reference could not be found" in sentence for sentence in told
+    )
