@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import json
 import os
 import re
-import shlex
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode
 
 import chromium
 import pytest
+from servers import free_port, served
 
 from pt_core.decision.result import RunResult
 from tasks.dashboard import DEFAULT_PORT, dashboard_command
@@ -98,64 +92,8 @@ def pages(home: Path, result: RunResult) -> Iterator[dict[str, str]]:
     port = free_port()
     dashboard = f"http://127.0.0.1:{port}"
     command = dashboard_command(f"sqlite:///{home}/mlflow.db", port=port)
-    with served(command, dashboard, home / "server.log"):
+    with served(command, f"{dashboard}/health", home / "server.log"):
         yield {link.name: link.url.replace(DEFAULT_DASHBOARD, dashboard) for link in result.links}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def served(command: str, address: str, log: Path) -> Iterator[None]:
-    """Run a shell-style command in its own process group until the block ends, however it ends."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            ["env", *shlex.split(command)],
-            cwd=log.parent,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PATH": path},
-            start_new_session=True,
-        )
-    try:
-        wait_until_healthy(server, address, log)
-        yield
-    finally:
-        stop_group(server)
-
-
-def wait_until_healthy(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end and server.poll() is None:
-        if is_healthy(address):
-            return
-        time.sleep(0.2)
-    pytest.fail(f"mlflow server did not become healthy:\n{log.read_text()[-3000:]}")
-
-
-def is_healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-
-
-def stop_group(server: subprocess.Popen[bytes]) -> None:
-    for sign, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            server.poll()
-            try:
-                os.killpg(server.pid, sign)
-            except ProcessLookupError:
-                return
-            time.sleep(0.1)
-    pytest.fail("the server's process group is still there")
 
 
 @pytest.fixture(scope="module")
