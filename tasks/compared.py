@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pt_core.decision.result import RunResult
 from pt_core.errors import GateRefused, PromotionConflict
+from pt_core.release.release import chosen
 from tasks.promotion import PromotionConfig
 from tasks.registry import CHAMPION, RegisteredVersion
 
@@ -52,3 +53,10 @@ def _asks_for(result: RunResult, model: str) -> bool:
         return False
     settings = PromotionConfig.model_validate(given)
     return settings.compare_with_champion and settings.name_for(result.pipeline) == model
+
+
+def is_same(champion: RegisteredVersion, result: RunResult, variant: str) -> bool:
+    """Return whether the champion is this very artifact, promoted from this very run."""
+    artifact = chosen(result, variant).artifact
+    digest = artifact.digest if artifact else None
+    return (champion.run_name, champion.bundle_digest) == (result.run_name, digest)

@@ -18,11 +18,11 @@ from pt_core.release.release import chosen, make_release, open_release
 from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
 from tasks.alias_lock import alias_lock
-from tasks.compared import met_champion
+from tasks.compared import is_same, met_champion
 from tasks.dashboard import without_secrets
 from tasks.promotion import OnStep, Promotion, PromotionPlaces, PromotionState, PromotionStep
 from tasks.promotion_tags import describe_version, version_tags
-from tasks.recover import is_about, recover, settle, settle_quietly
+from tasks.recover import as_it_is_now, recover, settle, settle_quietly
 from tasks.registering import (
     APPROVED_BY,
     NO_CHAMPION,
@@ -37,7 +37,6 @@ from tasks.registering import (
 from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, download, find_alias, find_version
 
 REPLAY_TIMEOUT_S = 900
-UNENDED: tuple[PromotionState, ...] = ("open", "waiting")
 STEPS: tuple[PromotionStep, ...] = ("release", "register", "challenger", "replay", "approval", "champion")
 
 
@@ -80,20 +79,13 @@ def begin(
         approval_timeout_s=approval_timeout_s,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    if champion is not None and _is_same(champion, result, name):
+    if champion is not None and is_same(champion, result, name):
         note = f"{champion.uri} is champion already"
         return begun.model_copy(update={"state": "champion", "version": champion.version, "note": note})
     if forced_because is None:
         begun = begun.model_copy(update={"expected": met_champion(result, model, now=champion)})
     _check_champion(begun, champion)
     return begun
-
-
-def _is_same(champion: RegisteredVersion, result: RunResult, variant: str) -> bool:
-    """Return whether the champion is this very artifact, promoted from this very run."""
-    artifact = chosen(result, variant).artifact
-    digest = artifact.digest if artifact else None
-    return (champion.run_name, champion.bundle_digest) == (result.run_name, digest)
 
 
 def proceed(
@@ -123,8 +115,8 @@ def proceed(
     """
     folder = Path(places.journal)
     with journal.alive(folder, promotion.id):
-        promotion = _as_it_is_now(places, promotion)
-        if promotion.state not in UNENDED:
+        promotion = as_it_is_now(places, promotion)
+        if promotion.has_ended:
             raise PromotionConflict(
                 f"{promotion.uri}: this promotion ended already, {promotion.state}: {promotion.note or 'done'}"
             )
@@ -149,18 +141,6 @@ def proceed(
             if ended and ended.state == "champion":
                 return ended
             raise
-
-
-def _as_it_is_now(places: PromotionPlaces, promotion: Promotion) -> Promotion:
-    """Return a promotion as its journal has it, under its lock: what was read before may have ended meanwhile.
-
-    Raises:
-        ConfigError: it is about another MLflow.
-    """
-    now = journal.read(Path(places.journal), promotion.id) or promotion
-    if not is_about(now, places):
-        raise ConfigError(f"{now.uri}: was begun with the MLflow at {now.tracking_uri}; go on with that")
-    return now
 
 
 def _state_after(error: Exception) -> PromotionState:
@@ -311,5 +291,5 @@ def refuse(places: PromotionPlaces, promotion: Promotion, *, why: str) -> Promot
         ConfigError: it is about another MLflow.
     """
     with journal.alive(Path(places.journal), promotion.id):
-        now = _as_it_is_now(places, promotion)
-        return settle(places, now, state="refused", why=why) if now.state in UNENDED else now
+        now = as_it_is_now(places, promotion)
+        return now if now.has_ended else settle(places, now, state="refused", why=why)

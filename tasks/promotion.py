@@ -110,6 +110,11 @@ class Promotion(Record):
         return f"models:/{self.model}/{self.version}" if self.version else f"models:/{self.model}"
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is left to do."""
+        return self.state not in ("open", "waiting")
+
+    @property
     def is_left(self) -> bool:
         """Whether it must be settled if no process is at work on it: it was, or it waited for a person for too long."""
         if self.state == "waiting" and self.waits_until is not None:

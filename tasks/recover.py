@@ -6,7 +6,7 @@ import contextlib
 import logging
 from pathlib import Path
 
-from pt_core.errors import IntegrityError, PtCoreError
+from pt_core.errors import ConfigError, IntegrityError, PtCoreError
 from tasks import journal
 from tasks.alias_lock import alias_lock
 from tasks.dashboard import without_secrets
@@ -48,6 +48,18 @@ def recover(places: PromotionPlaces) -> tuple[Promotion, ...]:
 def is_about(promotion: Promotion, places: PromotionPlaces) -> bool:
     """Return whether a promotion is about the MLflow that is used now; another one's versions have the same numbers."""
     return promotion.tracking_uri in (None, without_secrets(places.tracking_uri))
+
+
+def as_it_is_now(places: PromotionPlaces, promotion: Promotion) -> Promotion:
+    """Return a promotion as its journal has it, under its lock: what was read before may have ended meanwhile.
+
+    Raises:
+        ConfigError: it is about another MLflow.
+    """
+    now = journal.read(Path(places.journal), promotion.id) or promotion
+    if not is_about(now, places):
+        raise ConfigError(f"{now.uri}: was begun with the MLflow at {now.tracking_uri}; go on with that")
+    return now
 
 
 def settle(places: PromotionPlaces, promotion: Promotion, *, state: PromotionState, why: str) -> Promotion:
