@@ -21,6 +21,7 @@ os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _TURN = {"real runs": 0, "tests/contract/test_steps.py": 1, "tests/faults/test_failing_steps.py": 2}
 
 
+@pytest.hookimpl(tryfirst=True)  # before the hook of pytest-xdist that reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, and those that share the real runs together; the longest go first."""
     for item in items:
