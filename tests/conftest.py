@@ -17,18 +17,34 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
-# What takes longest is dealt out first, so that no worker ends long after the other.
-_TURN = {"real runs": 0, "tests/contract/test_steps.py": 1, "tests/faults/test_failing_steps.py": 2}
+_OWN_RUNS = ("test_failing_variants.py", "test_interrupt.py", "test_promotion_approval.py")
+"""Files of tests/e2e that start runs in homes of their own; all others there share the real runs of one worker."""
+
+_LONGEST = ("real runs", "tests/contract/test_steps.py", "tests/faults/test_failing_steps.py")
+"""What is dealt out first, so that no worker ends long after the other."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before the hook of pytest-xdist that reads the groups
+def _group(nodeid: str) -> str:
+    """Return what stays on one worker: a file, or all the files that share the real runs."""
+    path = nodeid.partition("::")[0]
+    return "real runs" if path.startswith("tests/e2e/") and not path.endswith(_OWN_RUNS) else path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, and those that share the real runs together; the longest go first."""
-    for item in items:
-        shares_runs = {"first", "workplace"} & set(getattr(item, "fixturenames", ()))
-        name = "real runs" if shares_runs else str(item.path.relative_to(item.config.rootpath))
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: _TURN.get(item.get_closest_marker("xdist_group").args[0], len(_TURN)))
+    """Put the longest groups first."""
+    items.sort(key=lambda item: [*_LONGEST, _group(item.nodeid)].index(_group(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Deal out whole groups; the groups of pytest-xdist itself are lost on the node ids of pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return ByGroup(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class _Listener(logging.Handler):
