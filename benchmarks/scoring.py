@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import torch
+from subjects import untrained
 
 from pt_core.artifacts.artifact import Artifact, Step
-from pt_core.artifacts.checkpoint import CheckpointInfo
 from pt_core.artifacts.checkpoint_files import save_checkpoint
 from pt_core.building.build import StepRequest, checkpoint_source, run_step
 from pt_core.data.config import DataConfig
@@ -80,21 +80,7 @@ def artifact(store: Path) -> Artifact:
     )
     torch.manual_seed(SEED)
     network = build_network(spec)
-    info = CheckpointInfo(
-        spec=spec,
-        labels=LABELS,
-        dataset_digest=dataset.digest,
-        data_fingerprint=dataset.fingerprint,
-        config={},
-        seed=SEED,
-        precision="fp32",
-        precision_reason="not trained",
-        device="cpu",
-        epoch=0,
-        history=(),
-        num_parameters=sum(parameter.numel() for parameter in network.parameters()),
-        environment=describe_environment(),
-    )
+    info = untrained(network, spec, dataset)
     made = save_checkpoint(
         store, info=info, network=network, training_state={"epoch": 0}, golden_inputs=torch.from_numpy(x[:8])
     )

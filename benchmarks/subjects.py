@@ -94,7 +94,17 @@ def _make(name: str, target: str, config: DataConfig, store: Path) -> Subject:
     with torch.inference_mode():
         _take_statistics(network, samples)
         _classify_by_means(network.eval(), samples, torch.from_numpy(np.array(train.y[:512])))
-    info = CheckpointInfo(
+    info = untrained(network, spec, dataset)
+    golden = torch.from_numpy(np.array(load_split(dataset, "test").x[:_NUM_GOLDEN]))
+    checkpoint = save_checkpoint(
+        store, info=info, network=network, training_state={"epoch": 0}, golden_inputs=golden
+    )
+    return Subject(name, checkpoint, dataset)
+
+
+def untrained(network: nn.Module, spec: ModelSpec, dataset: Dataset) -> CheckpointInfo:
+    """Return what a checkpoint says of a network that nobody trained."""
+    return CheckpointInfo(
         spec=spec,
         labels=dataset.labels,
         dataset_digest=dataset.digest,
@@ -109,11 +119,6 @@ def _make(name: str, target: str, config: DataConfig, store: Path) -> Subject:
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
         environment=describe_environment(),
     )
-    golden = torch.from_numpy(np.array(load_split(dataset, "test").x[:_NUM_GOLDEN]))
-    checkpoint = save_checkpoint(
-        store, info=info, network=network, training_state={"epoch": 0}, golden_inputs=golden
-    )
-    return Subject(name, checkpoint, dataset)
 
 
 def _take_statistics(network: nn.Module, samples: Tensor) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pt_core.artifacts.artifact import Precision
+from pt_core.artifacts.artifact import Artifact, Precision
 from pt_core.artifacts.integrity_report import IntegrityReport
 from pt_core.artifacts.tensors import read_golden
 from pt_core.bundle import Bundle, Manifest
@@ -40,6 +40,23 @@ def report_bytes(bundle: Bundle, manifest: Manifest) -> IntegrityReport:
             f"The size and SHA-256 of {num_files} files ({bundle.size_bytes} bytes) match the manifest.",
         ),
         golden_max_abs_error=None,
+    )
+
+
+def replay_artifact(
+    artifact: Artifact, bundle: Bundle, logits_of: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> tuple[float, tuple[str, ...]]:
+    """Run an artifact's golden inputs again, within the tolerance of its precision; see :func:`replay_golden`.
+
+    Raises:
+        IntegrityError: the golden file, the shape of the output or its values are not as they should be.
+    """
+    return replay_golden(
+        bundle,
+        logits_of,
+        input_shape=artifact.spec.input_shape,
+        num_classes=artifact.spec.num_classes,
+        relative_tolerance=RELATIVE_TOLERANCE[artifact.precision],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pt_core.artifacts.artifact import open_artifact
-from pt_core.artifacts.integrity import RELATIVE_TOLERANCE, IntegrityReport, replay_golden, report_bytes
+from pt_core.artifacts.integrity import IntegrityReport, replay_artifact, report_bytes
 from pt_core.bundle import open_bundle
 from pt_core.errors import IntegrityError
 from pt_core.inference.predictor import load_predictor
@@ -28,13 +28,7 @@ def replay(request: VerifyRequest) -> IntegrityReport:
     refused = refuse_all_but_serving(artifact.format)
     bundle, manifest = open_bundle(Path(request.directory), kind="artifact")
     predictor = load_predictor(artifact, device="cpu")
-    error, replayed = replay_golden(
-        bundle,
-        predictor.logits,
-        input_shape=artifact.spec.input_shape,
-        num_classes=artifact.spec.num_classes,
-        relative_tolerance=RELATIVE_TOLERANCE[artifact.precision],
-    )
+    error, replayed = replay_artifact(artifact, bundle, predictor.logits)
     report = report_bytes(bundle, manifest)
     loaded = f"It loads as {artifact.format} in {predictor.runtime().runtime}, without {', '.join(refused)}."
     return report.model_copy(

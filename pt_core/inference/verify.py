@@ -9,9 +9,8 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.checkpoint_files import check_checkpoint
 from pt_core.artifacts.guard import origin, vouch_for_checkpoint
 from pt_core.artifacts.integrity import (
-    RELATIVE_TOLERANCE,
     IntegrityReport,
-    replay_golden,
+    replay_artifact,
     report_bytes,
 )
 from pt_core.artifacts.plugin import DeviceBound
@@ -79,13 +78,7 @@ def _check_artifact(bundle: Bundle, manifest: Manifest, trust: Trust) -> Integri
     if not runs_here:
         return report
     predictor = load_predictor(artifact, device="cpu")
-    error, replayed = replay_golden(
-        bundle,
-        predictor.logits,
-        input_shape=artifact.spec.input_shape,
-        num_classes=artifact.spec.num_classes,
-        relative_tolerance=RELATIVE_TOLERANCE[artifact.precision],
-    )
+    error, replayed = replay_artifact(artifact, bundle, predictor.logits)
     loaded = f"It loads as {artifact.format} in {predictor.runtime().runtime}."
     return report.model_copy(
         update={"checks": (*report.checks, loaded, *replayed), "golden_max_abs_error": error}

@@ -18,6 +18,7 @@ from pt_core.data.encode import encode_cells
 from pt_core.errors import DataError
 from pt_core.modeling.spec import ModelSpec
 from pt_core.scoring.columns import choose_columns
+from pt_core.scoring.regroup import regroup
 from pt_core.scoring.source import Block, file_stamp
 from pt_core.scoring.values import make_block, problems_of
 
@@ -75,7 +76,7 @@ class ParquetSource:
         first = start
         with self._file() as file:
             # Exactly so many rows each, wherever a reader may end a batch.
-            for table in _cut(file.iter_batches(size, row_groups=groups), skipped, size):
+            for table in regroup(_after(file.iter_batches(size, row_groups=groups), skipped), size):
                 yield self._block(table, first)
                 first += table.num_rows
 
@@ -114,21 +115,12 @@ class ParquetSource:
             raise DataError(f"{self._path}: not a readable Parquet file: {error}") from error
 
 
-def _cut(batches: Iterator[pa.RecordBatch], skipped: int, size: int) -> Iterator[pa.Table]:
-    """Yield tables of ``size`` rows, the last of what is left, without the first ``skipped`` rows."""
-    held: pa.Table | None = None
+def _after(batches: Iterator[pa.RecordBatch], skipped: int) -> Iterator[pa.Table]:
+    """Yield the batches as tables, without the first ``skipped`` rows."""
     for batch in batches:
-        if skipped >= batch.num_rows:
-            skipped -= batch.num_rows
-            continue
-        table = pa.Table.from_batches([batch.slice(skipped)])
-        skipped = 0
-        held = table if held is None else pa.concat_tables([held, table])
-        while held.num_rows >= size:
-            yield held.slice(0, size)
-            held = held.slice(size)
-    if held is not None and held.num_rows:
-        yield held
+        if skipped < batch.num_rows:
+            yield pa.Table.from_batches([batch.slice(skipped)])
+        skipped = max(0, skipped - batch.num_rows)
 
 
 def _is_number(found: pa.DataType) -> bool:

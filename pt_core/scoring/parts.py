@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pt_core.files import write_bytes_atomically
 from pt_core.record import Record
+from pt_core.scoring.regroup import regroup
 from pt_core.scoring.requests import BadRow
 from pt_core.scoring.source import Block
 
@@ -89,7 +90,7 @@ def assemble(output: Path, parts: Sequence[Path], stamp: Stamp) -> None:
         published(output) as partial,
         pq.ParquetWriter(partial, schema, write_page_checksum=True) as writer,
     ):
-        for table in _regroup((pq.read_table(part) for part in parts), rows):
+        for table in regroup((pq.read_table(part) for part in parts), rows):
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=rows)
 
 
@@ -102,17 +103,6 @@ def read_stamp(output: Path) -> Stamp | None:
             return stamp if num_rows == stamp.num_rows else None
     except (pa.ArrowException, OSError, KeyError, ValueError):
         return None
-
-
-def _regroup(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    held: pa.Table | None = None
-    for table in tables:
-        held = table if held is None else pa.concat_tables([held, table])
-        while held.num_rows >= rows:
-            yield held.slice(0, rows)
-            held = held.slice(rows)
-    if held is not None and held.num_rows:
-        yield held
 
 
 @contextmanager

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from pt_core.artifacts.artifact import GOLDEN, Artifact
-from pt_core.artifacts.integrity import IntegrityReport
+from pt_core.artifacts.integrity import RELATIVE_TOLERANCE, IntegrityReport
 from pt_core.artifacts.tensors import load_tensors, save_tensors
 from pt_core.errors import IntegrityError
 from pt_core.inference.requests import VerifyRequest
-from pt_core.inference.verify import RELATIVE_TOLERANCE, verify
+from pt_core.inference.verify import verify
 from pt_core.isolation import run_isolated
 from pt_core.keys import Trust
 
