@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from flows.stack_state import client_environment, running_stack
 from pt_core.isolation import CODE_PATH_VARIABLE
 from pt_core.keys import DEFAULT_HOME, HOME_VARIABLE, Keys, Trust, keys_of
 from pt_core.record import Record
@@ -62,10 +63,14 @@ def current_home() -> Home:
     return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()))
 
 
-def activate(home: Path | None) -> Home:
+def activate(home: Path | None, *, use_stack: bool = True) -> Home:
     """Choose the home folder and point Prefect and MLflow at it; call before either is imported.
 
     Settings the user made in the environment win. Both libraries' telemetry is switched off.
+
+    Args:
+        home: the folder; ``None`` takes PT_PIPELINE_HOME, or .pt-pipeline here.
+        use_stack: whether to work with the servers that ``pt-pipeline up`` runs in this home.
     """
     if home is not None:
         os.environ[HOME_VARIABLE] = str(home.resolve())
@@ -81,9 +86,27 @@ def activate(home: Path | None) -> Home:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    for name, value in defaults.items():
+    for name, value in {**defaults, **(_stack_environment(chosen) if use_stack else {})}.items():
         os.environ.setdefault(name, value)
     return chosen
+
+
+def _stack_environment(home: Home) -> dict[str, str]:
+    """Return where the servers that are up in this home answer, with their passwords.
+
+    A server of the user's own choice gets no password of ours.
+    """
+    stack = running_stack(Path(home.root))
+    if stack is None:
+        return {}
+    found = client_environment(stack, Path(home.root))
+    for address, own in (
+        ("PREFECT_API_URL", "PREFECT_API_AUTH"),
+        ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_"),
+    ):
+        if os.environ.get(address, found[address]) != found[address]:
+            found = {name: value for name, value in found.items() if not name.startswith(own)}
+    return found
 
 
 def add_code_path(folder: Path) -> None:

@@ -1,0 +1,20 @@
+"""Entry point of ``pt-pipeline``: the commands of flows, with those that run them as a service."""
+
+from __future__ import annotations
+
+from deployments.cli.stack import down, status, up
+from flows.__main__ import app
+
+# One line per command, its signature in deployments/cli, its body imported when it is called.
+app.command()(up)
+app.command()(status)
+app.command()(down)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

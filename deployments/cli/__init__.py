@@ -1,0 +1,1 @@
+"""Signatures of the commands that run the product as a service; each imports its body when it is called."""
