@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Final
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -20,6 +22,7 @@ from flows.load import DEFAULT_CONFIG
 from flows.promotions import finish_promotions, promote_winner
 from flows.requests import attack_request, root_request
 from flows.servers import check_servers
+from flows.source import enter_source
 from flows.training import trained
 from flows.transfer import measure_transfer
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
@@ -42,8 +45,11 @@ from tasks.publish import publish
 from tasks.report import report, store
 from tasks.track import close_failed, track_finish, track_result, track_start, track_training
 
+RUNNER: Final[ThreadPoolTaskRunner[Any]] = ThreadPoolTaskRunner(max_workers=max(2, num_cpus()))
+"""Runs the tasks of the main job in threads, each of which waits for a process of its own."""
 
-@flow(name="lifecycle", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
+
+@flow(name="lifecycle", task_runner=RUNNER)  # type: ignore[arg-type]
 def lifecycle(
     config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = (), checkpoint: str | None = None
 ) -> RunResult:
@@ -60,14 +66,39 @@ def lifecycle(
     """
     home = activate(None)
     checked = check(config, overrides)
+    enter_source(checked)
+    given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
+    return main_job(checked, home, overrides=overrides, given=given)
+
+
+def main_job(
+    checked: Checked,
+    home: Home,
+    *,
+    overrides: tuple[str, ...] = (),
+    given: Checkpoint | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Do the whole job inside a flow run; lifecycle and its deployed form are both this.
+
+    Args:
+        checked: the configuration.
+        home: where everything is kept.
+        overrides: what was changed in it, for the command that does this run again.
+        given: the checkpoint to go on from in place of training.
+        labels: what else the MLflow run is to be found by.
+
+    Raises:
+        GateRefused: no variant passed; everything is logged and reported all the same.
+        PtCoreError: a stage that all variants rest on failed.
+    """
     check_servers(home)
     check_keys(home)
     sweep(Path(home.store))
     finish_promotions(home)
-    given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
     name = run_name()
-    labels = tags(config) | ({"from_checkpoint": given.digest} if given else {})
-    tracked = track_start(home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, labels)
+    known = tags(checked.name) | ({"from_checkpoint": given.digest} if given else {}) | dict(labels or {})
+    tracked = track_start(home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, known)
     try:
         dataset, network, _ = trained(checked, home, given, tracked=tracked)
         limits = checked.settings.limits.for_step()

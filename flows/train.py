@@ -15,6 +15,7 @@ from flows.home import activate
 from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
 from flows.servers import check_servers
+from flows.source import enter_source
 from flows.train_result import TrainResult
 from flows.training import trained
 from pt_core.bundle import sweep
@@ -38,6 +39,7 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     """
     home = activate(None)
     checked = check(config, overrides)
+    enter_source(checked)
     check_servers(home)
     check_keys(home)
     sweep(Path(home.store))

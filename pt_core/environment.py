@@ -38,6 +38,9 @@ LIBRARIES = (
 )
 """Libraries whose versions decide what samples are and what an artifact does."""
 
+SOURCE_VARIABLE = "PT_PIPELINE_SOURCE"
+"""Environment variable: the folder that the configuration and the user's code are in, for child processes too."""
+
 _PACKAGES = ("site-packages", "dist-packages")
 """Names of folders of installed packages."""
 
@@ -78,15 +81,24 @@ class Environment(Record):
     libraries: tuple[Library, ...]
     """The libraries that decide what an artifact does."""
     git_commit: str | None
-    """Commit of the working directory, if it is a Git checkout."""
+    """Commit of the folder that the configuration and the user's code are in, if it is a Git checkout."""
     git_dirty: bool | None
     """Whether that checkout had uncommitted changes."""
 
 
-@cache
 def describe_environment() -> Environment:
-    """Describe this machine, its libraries and the Git state of the working directory."""
-    commit, dirty = _git_state(Path.cwd())
+    """Describe this machine, its libraries and the Git state of the folder that the user's code is in."""
+    return _describe(source_folder())
+
+
+def source_folder() -> Path:
+    """Return the folder that the configuration and the user's code are in; the working directory where none is named."""
+    return Path(os.environ.get(SOURCE_VARIABLE) or Path.cwd())
+
+
+@cache
+def _describe(folder: Path) -> Environment:
+    commit, dirty = git_state(folder)
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
@@ -215,7 +227,8 @@ def _cpu_field(name: str) -> str | None:
     return None
 
 
-def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Return the commit that a folder is at and whether tracked files differ from it; ``None`` twice outside a checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None, None

@@ -48,9 +48,9 @@ def epoch_metrics(epoch: EpochMetrics) -> dict[str, float]:
 
 
 def git_tags(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the commit under MLflow's own tag, which its pages show, and under ours."""
+    """Return the commit that the checkpoint was trained at; one from the cache is older than the run's own."""
     commit = checkpoint.environment.git_commit
-    return {"mlflow.source.git.commit": commit, "git_commit": commit} if commit else {}
+    return {"checkpoint_git_commit": commit} if commit else {}
 
 
 def variant_metrics(variant: VariantResult) -> dict[str, float]:

@@ -12,6 +12,7 @@ import pytest
 from pt_core import environment
 from pt_core.environment import (
     CPU_CAPABILITIES,
+    SOURCE_VARIABLE,
     Environment,
     code_digest,
     core_code_digest,
@@ -21,8 +22,9 @@ from pt_core.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_remembered() -> None:
-    for name in ("describe_environment", "core_code_digest", "code_digest"):
+def _nothing_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
+    for name in ("_describe", "core_code_digest", "code_digest"):
         getattr(environment, name).cache_clear()
 
 
@@ -75,12 +77,16 @@ def test_the_commit_and_the_state_of_the_working_directory_are_told(tmp_path: Pa
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-q", "-m", "m")
-    environment.describe_environment.cache_clear()
+    environment._describe.cache_clear()
     found = describe_environment()
     assert (found.git_commit, found.git_dirty) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "a").write_text("2")
-    environment.describe_environment.cache_clear()
+    environment._describe.cache_clear()
     assert describe_environment().git_dirty is True
+    monkeypatch.chdir("/")
+    assert describe_environment().git_commit is None
+    monkeypatch.setenv(SOURCE_VARIABLE, str(tmp_path))
+    assert describe_environment().git_commit == found.git_commit
 
 
 def test_an_edit_of_the_users_module_or_its_neighbour_changes_the_digest(tmp_path: Path, monkeypatch) -> None:

@@ -82,7 +82,7 @@ def test_the_parent_run_is_finished_and_holds_the_training(tracked, client, resu
     assert parent.data.params["seed"] == "0"
     assert parent.data.tags["role"] == "pipeline"
     assert parent.data.tags["checkpoint_digest"] == result.checkpoint.digest
-    assert parent.data.tags["git_commit"] == result.checkpoint.environment.git_commit
+    assert parent.data.tags["checkpoint_git_commit"] == result.checkpoint.environment.git_commit
 
 
 def test_every_epoch_is_a_step_and_what_is_undefined_is_left_out(tracked, client, result):
