@@ -1,0 +1,80 @@
+"""What people are told of a run or of a promotion, each as one event in Prefect with a text to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pt_core.decision.result import Link, RunResult
+from pt_core.errors import PtCoreError
+from tasks.events import emit
+from tasks.promotion import Promotion
+
+_PAGES = ("This run", "Variants side by side", "Prefect flow run")
+"""The links that a message carries."""
+
+
+def tell_refused(result: RunResult) -> None:
+    """Tell that the gate let no variant of a run pass, and why each was refused."""
+    reasons = [f"{variant.name}: {variant.reason}" for variant in result.variants]
+    emit(
+        "pt-pipeline.gate.refused",
+        resource_id=f"pt-pipeline.run.{result.run_name}",
+        resource_name=result.run_name,
+        body=_text(
+            f"{result.pipeline}: the gate refused the run {result.run_name}. {result.sentence}",
+            (*reasons, *_pages(result.links)),
+        ),
+        figures={"pipeline": result.pipeline, "run": result.run_name, "winner": "none"},
+    )
+
+
+def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Iterable[Link] = ()) -> None:
+    """Tell that a stage of a run failed; an interrupt is none, since Prefect tells of that itself."""
+    if not isinstance(error, Exception):
+        return
+    said = error.message if isinstance(error, PtCoreError) else str(error).partition("\n")[0]
+    emit(
+        "pt-pipeline.run.failed",
+        resource_id=f"pt-pipeline.run.{run_name}",
+        resource_name=run_name,
+        body=_text(
+            f"{pipeline}: the run {run_name} failed. {type(error).__name__}: {said[:1000]}", _pages(links)
+        ),
+        figures={"pipeline": pipeline, "run": run_name, "error": type(error).__name__},
+    )
+
+
+def tell_crashed(pipeline: str, run_name: str, *, why: str) -> None:
+    """Tell that the process of a run was found dead, and that what it left was closed."""
+    emit(
+        "pt-pipeline.run.crashed",
+        resource_id=f"pt-pipeline.run.{run_name}",
+        resource_name=run_name,
+        body=f"{pipeline}: the run {run_name} crashed: {why}. Its MLflow run was closed as KILLED; start it again.",
+        figures={"pipeline": pipeline, "run": run_name},
+    )
+
+
+def tell_promoted(done: Promotion) -> None:
+    """Tell that a promotion or a rollback moved the alias champion."""
+    if done.state != "champion":
+        return
+    what = f"{done.variant} of the run {done.run_name}" if done.variant else done.uri
+    before = f", in the place of version {done.expected}" if done.expected else ""
+    verb = "was rolled back: champion is again" if done.kind == "rollback" else "has a new champion:"
+    forced = f" It was forced: {done.forced_because}." if done.forced_because else ""
+    emit(
+        "pt-pipeline.promotion.finished",
+        resource_id=f"pt-pipeline.model.{done.model}",
+        resource_name=done.model,
+        body=f"{done.model} {verb} {done.uri} ({what}){before}.{forced}",
+        figures={"model": done.model, "version": done.version or "", "kind": done.kind},
+    )
+
+
+def _pages(links: Iterable[Link]) -> tuple[str, ...]:
+    return tuple(f"{link.name}: {link.url}" for link in links if link.name in _PAGES)
+
+
+def _text(first: str, lines: Iterable[str]) -> str:
+    return "\n".join([first, *lines])
