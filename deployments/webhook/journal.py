@@ -1,0 +1,228 @@
+"""The journal of deliveries: what was accepted is on the disk before the sender is told so."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pt_core.errors import ConfigError
+from pt_core.record import Record
+
+State = Literal["accepted", "started", "superseded", "cancelled", "dead"]
+"""accepted: waits to be started; started: a run was made; superseded: a newer commit came before it was started;
+cancelled: its run was still queued when a newer commit came; dead: given up, kept for replay."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS deliveries (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    "commit" TEXT NOT NULL,
+    body_sha256 TEXT,
+    received_at REAL NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at REAL NOT NULL DEFAULT 0,
+    run_id TEXT,
+    run_name TEXT,
+    replay_of TEXT,
+    UNIQUE (repository, id)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS bodies ON deliveries (repository, body_sha256) WHERE body_sha256 IS NOT NULL;
+CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
+"""
+_FIELDS = (
+    'seq, id, repository, branch, "commit", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
+    "run_id, run_name, replay_of"
+)
+
+
+class Delivery(Record):
+    """One authorised request, and what became of it."""
+
+    seq: int = 0
+    """Its place in the order of arrival; 0 before it is written."""
+    id: str
+    """The sender's id, the same when it sends again."""
+    repository: str
+    """Full name of the repository in our settings."""
+    branch: str
+    """The configured branch that was pushed."""
+    commit: str
+    """The pushed commit, in full."""
+    body_sha256: str | None = None
+    """Digest of the body, where the signature covers nothing else that is unique."""
+    received_at: float
+    """Seconds since 1970."""
+    state: State = "accepted"
+    """What became of it."""
+    reason: str = ""
+    """Why, in one sentence."""
+    attempts: int = 0
+    """How often starting the run was tried."""
+    next_attempt_at: float = 0.0
+    """When it is tried next, in seconds since 1970."""
+    run_id: str | None = None
+    """The Prefect flow run."""
+    run_name: str | None = None
+    """The flow run's name."""
+    replay_of: str | None = None
+    """The id of the delivery that a person asked to start again."""
+
+    def idempotency_key(self, deployment: str) -> str:
+        """Return the key by which Prefect knows this delivery's run; Prefect's keys are shared by a flow's deployments."""
+        return f"{deployment}:{self.repository}:{self.id}"
+
+
+class Journal(Record):
+    """The deliveries of one home folder, in SQLite."""
+
+    path: str
+    """The database file."""
+
+
+def open_journal(folder: Path) -> Journal:
+    """Return the journal in a folder; both are made if missing.
+
+    Raises:
+        ConfigError: it cannot be opened.
+    """
+    path = folder / "deliveries.db"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _connected(Journal(path=str(path))) as database:
+            database.executescript(_SCHEMA)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"{path}: cannot open the journal of deliveries: {error}") from error
+    return Journal(path=str(path))
+
+
+@contextlib.contextmanager
+def _connected(journal: Journal) -> Iterator[sqlite3.Connection]:
+    """A connection of this call's own, so that any thread and any process may write."""
+    database = sqlite3.connect(journal.path, timeout=10, isolation_level=None)
+    try:
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        yield database
+    finally:
+        database.close()
+
+
+@contextlib.contextmanager
+def _written(journal: Journal) -> Iterator[sqlite3.Connection]:
+    """A transaction that is on the disk when the block ends."""
+    with _connected(journal) as database:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def add(journal: Journal, delivery: Delivery) -> Delivery | None:
+    """Write a delivery; return the earlier one with the same id or the same signed body instead, if there is one.
+
+    A newer commit on a branch takes the place of those that wait to be started there.
+    """
+    with _written(journal) as database:
+        known = database.execute(
+            f"SELECT {_FIELDS} FROM deliveries WHERE repository = ? AND (id = ? OR body_sha256 = ?)",  # noqa: S608
+            (delivery.repository, delivery.id, delivery.body_sha256),
+        ).fetchone()
+        if known:
+            return _delivery(known)
+        if delivery.state == "accepted" and delivery.replay_of is None:
+            _supersede(database, delivery)
+        values = delivery.model_dump(exclude={"seq"})
+        names = ", ".join(f'"{name}"' for name in values)
+        places = ", ".join("?" for _ in values)
+        database.execute(f"INSERT INTO deliveries ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608
+    return None
+
+
+def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:
+    reason = f"commit {newer.commit[:12]} is newer (delivery {newer.id})"
+    database.execute(
+        "UPDATE deliveries SET state = 'superseded', reason = ? "
+        "WHERE repository = ? AND branch = ? AND state = 'accepted' AND replay_of IS NULL",
+        (reason, newer.repository, newer.branch),
+    )
+
+
+def next_waiting(journal: Journal) -> Delivery | None:
+    """Return the delivery to start next: the first to be tried, then the first to arrive."""
+    with _connected(journal) as database:
+        row = database.execute(
+            f"SELECT {_FIELDS} FROM deliveries WHERE state = 'accepted' "  # noqa: S608
+            "ORDER BY next_attempt_at, seq LIMIT 1"
+        ).fetchone()
+    return _delivery(row) if row else None
+
+
+def settle(journal: Journal, delivery: Delivery) -> None:
+    """Write what became of a delivery.
+
+    A newer commit may have taken its place in the meantime: then only a run that was made is written over that.
+    """
+    with _written(journal) as database:
+        database.execute(
+            "UPDATE deliveries SET state = ?, reason = ?, attempts = ?, next_attempt_at = ?, run_id = ?, run_name = ? "
+            "WHERE seq = ? AND (state = 'accepted' OR ? IN ('started', 'cancelled'))",
+            (
+                delivery.state,
+                delivery.reason,
+                delivery.attempts,
+                delivery.next_attempt_at,
+                delivery.run_id,
+                delivery.run_name,
+                delivery.seq,
+                delivery.state,
+            ),
+        )
+
+
+def find(journal: Journal, delivery_id: str) -> tuple[Delivery, ...]:
+    """Return the deliveries whose id starts with a text, oldest first."""
+    with _connected(journal) as database:
+        rows = database.execute(
+            f"SELECT {_FIELDS} FROM deliveries WHERE substr(id, 1, ?) = ? ORDER BY seq",  # noqa: S608
+            (len(delivery_id), delivery_id),
+        ).fetchall()
+    return tuple(_delivery(row) for row in rows)
+
+
+def latest(journal: Journal, *, last: int, state: State | None = None) -> tuple[Delivery, ...]:
+    """Return the latest deliveries, oldest first."""
+    with _connected(journal) as database:
+        rows = database.execute(
+            f"SELECT {_FIELDS} FROM deliveries WHERE ? IS NULL OR state = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
+            (state, state, last),
+        ).fetchall()
+    return tuple(_delivery(row) for row in reversed(rows))
+
+
+def earlier(journal: Journal, delivery: Delivery) -> tuple[Delivery, ...]:
+    """Return the deliveries of the same branch that arrived earlier and may have a run, latest first.
+
+    One that was superseded may have one too: its request may have reached Prefect without our hearing of it.
+    """
+    with _connected(journal) as database:
+        rows = database.execute(
+            f"SELECT {_FIELDS} FROM deliveries WHERE repository = ? AND branch = ? AND seq < ? "  # noqa: S608
+            "AND state IN ('started', 'superseded') AND replay_of IS NULL ORDER BY seq DESC LIMIT 500",
+            (delivery.repository, delivery.branch, delivery.seq),
+        ).fetchall()
+    return tuple(_delivery(row) for row in rows)
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery.model_validate(dict(row))
