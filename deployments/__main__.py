@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from deployments.cli.deliveries import deliveries
 from deployments.cli.stack import down, status, up
+from deployments.cli.webhook import webhook
 from flows.__main__ import app
 
 # One line per command, its signature in deployments/cli, its body imported when it is called.
 app.command()(up)
 app.command()(status)
 app.command()(down)
+app.command()(webhook)
+app.add_typer(deliveries, name="deliveries")
 
 
 def main() -> None:
