@@ -25,6 +25,7 @@ from flows.servers import check_servers
 from flows.source import enter_source
 from flows.training import trained
 from flows.transfer import measure_transfer
+from flows.unchanged import inputs_of
 from flows.variants import build_tree, evaluate_all, measured_variants, time_all
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
@@ -40,6 +41,7 @@ from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
 from tasks.dashboard import TrackedRun, links
+from tasks.earlier import INPUTS_DIGEST
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report, store
@@ -68,7 +70,8 @@ def lifecycle(
     checked = check(config, overrides)
     enter_source(checked)
     given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
-    return main_job(checked, home, overrides=overrides, given=given)
+    labels = {} if given else {INPUTS_DIGEST: inputs_of(checked, home).content_digest()}
+    return main_job(checked, home, overrides=overrides, given=given, labels=labels)
 
 
 def main_job(
