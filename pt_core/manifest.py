@@ -21,7 +21,7 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_FILES = 100_000
 """Bound on the files of one bundle."""
 
-BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation", "release"]
+BundleKind = Literal["dataset", "checkpoint", "artifact", "attacks", "evaluation", "release", "run"]
 
 
 class FileEntry(Record):

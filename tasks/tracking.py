@@ -156,6 +156,22 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
     _log_batch(client, run.run_id, metrics=metrics, params={}, tags=tags)
 
 
+def log_bundle(run: TrackedRun, directory: str, name: str) -> None:
+    """Keep a bundle among the files of a run, byte for byte, so that a machine without this disk can fetch it.
+
+    Args:
+        run: the run.
+        directory: the bundle; its files stay where they are, and are never written again.
+        name: its folder among the run's files.
+
+    Raises:
+        IntegrityError: its files are missing or damaged.
+    """
+    # MLflow uploads a missing folder as an empty one without a word.
+    open_bundle(Path(directory))
+    _client(run.tracking_uri).log_artifacts(run.run_id, directory, name)
+
+
 def finish_run(run: TrackedRun, status: RunStatus) -> None:
     """Close the parent run, so that it does not stay RUNNING for ever."""
     _client(run.tracking_uri).set_terminated(run.run_id, status=status)
