@@ -133,8 +133,8 @@ def _accept(receiver: Receiver, admitted: Admitted, push: Push, body: bytes) -> 
     )
     known = add(receiver.journal, delivery)
     if known is not None:
-        same = "" if known.id == delivery.id else f" as delivery {known.id}"
-        reason = f"received before{same} and {known.state}; pt-pipeline deliveries replay starts it again"
+        same = "" if known.id == delivery.id else f", as delivery {known.id}"
+        reason = f"received before{same}; it is {known.state}, see pt-pipeline deliveries show {known.id}"
         return Answer(status=200, result="already", reason=reason, delivery=known.id)
     receiver.wake.set()
     logger.info("%s: delivery %s accepted: commit %s", repository.name, delivery.id, delivery.commit)
