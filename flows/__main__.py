@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli.deploying import promote, rollback, versions
+from flows.cli.keeping import maintenance
 from flows.cli.options import Config, HomeFolder, Json, Set, Unsigned
 from flows.cli.output import guarded
 from flows.cli.trusting import keys
@@ -201,7 +202,7 @@ def init(
 
 
 app.add_typer(keys, name="keys")
-for _deploying in (promote, rollback, versions):
+for _deploying in (promote, rollback, versions, maintenance):
     app.command()(_deploying)
 
 

@@ -1,0 +1,98 @@
+"""Find the runs that stand open in MLflow, of every pipeline, and close one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from pt_core.record import Record
+from tasks.alias_lock import Claimant
+from tasks.registry import asked
+
+OWNER = "owner_process"
+"""Tag of every run that this product starts: the process that started it."""
+_PARENT = "mlflow.parentRunId"
+_PAGE = 200
+
+
+class OpenRun(Record):
+    """A run of the product that MLflow has as RUNNING."""
+
+    run_id: str
+    """Its id."""
+    name: str
+    """Its name."""
+    pipeline: str
+    """Name of its experiment."""
+    parent_id: str | None
+    """The pipeline run that it is a variant of; ``None`` for one itself."""
+    flow_run_id: str | None
+    """Id of its flow run in Prefect."""
+    owner_is_dead: bool
+    """Whether its process is known to have ended; ``False`` where that ran on another machine."""
+
+
+def open_runs(tracking_uri: str) -> tuple[OpenRun, ...]:
+    """Return every open run that this product started, pipeline runs first.
+
+    Raises:
+        ConfigError: the address is of another kind, or holds a password.
+        StepFailed: MLflow refused or did not answer.
+    """
+    return tuple(sorted(_open_runs(tracking_uri), key=lambda run: run.parent_id is not None))
+
+
+def close(tracking_uri: str, run_id: str) -> None:
+    """Close a run as KILLED.
+
+    Raises:
+        StepFailed: MLflow refused or did not answer.
+    """
+    with asked(tracking_uri) as client:
+        client.set_terminated(run_id, status="KILLED")
+
+
+def _open_runs(tracking_uri: str) -> Iterator[OpenRun]:
+    with asked(tracking_uri) as client:
+        names = {str(one.experiment_id): str(one.name) for one in pages(client.search_experiments)}
+        ids = list(names)
+        for start in range(0, len(ids), _PAGE):
+            some = ids[start : start + _PAGE]
+            for run in pages(
+                lambda page_token, some=some: client.search_runs(
+                    some, "attributes.status = 'RUNNING'", page_token=page_token
+                )
+            ):
+                if OWNER in run.data.tags:
+                    yield _describe(run, names[str(run.info.experiment_id)])
+
+
+def _describe(run: Any, pipeline: str) -> OpenRun:
+    return OpenRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        pipeline=pipeline,
+        parent_id=run.data.tags.get(_PARENT),
+        flow_run_id=run.data.tags.get("prefect_flow_run_id"),
+        owner_is_dead=_is_dead(run.data.tags[OWNER]),
+    )
+
+
+def _is_dead(owner: str) -> bool:
+    try:
+        return Claimant.from_json(owner).is_dead
+    except ValidationError:  # a tag that somebody else wrote
+        return False
+
+
+def pages(search: Callable[..., Any]) -> Iterator[Any]:
+    """Yield what a search of MLflow finds, page after page."""
+    token = None
+    while True:
+        page: Iterable[Any] = search(page_token=token)
+        yield from page
+        token = getattr(page, "token", None)
+        if not token:
+            return
