@@ -60,6 +60,15 @@ class Repository(Record):
     secret_file: str | None = None
     """File with this repository's own secret; relative to the configuration."""
 
+    @field_validator("provider", mode="before")
+    @classmethod
+    def _which_gitlab(cls, provider: object) -> object:
+        if provider == "gitlab":
+            raise ValueError(
+                "gitlab sends a secret token or a signature; say which: gitlab-token, or gitlab-signed, which is stronger"
+            )
+        return provider
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:

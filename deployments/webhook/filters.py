@@ -11,13 +11,18 @@ from deployments.webhook.payloads import Push
 from deployments.webhook_config import Repository
 
 
+_MAX_REASONS = 3
+"""A Bitbucket push may move a thousand branches and tags."""
+
+
 def choose(pushes: Sequence[Push], repository: Repository) -> Push | str:
     """Return the push that shall start a run, or why none does."""
     reasons = [why_not(push, repository) for push in pushes]
     for push, reason in zip(pushes, reasons, strict=True):
         if reason is None:
             return push
-    return next((reason for reason in reasons if reason), "it moves no branch")
+    told = list(dict.fromkeys(reason for reason in reasons if reason))
+    return "; ".join(told[:_MAX_REASONS]) or "it moves no branch"
 
 
 def why_not(push: Push, repository: Repository) -> str | None:
