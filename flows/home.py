@@ -63,20 +63,23 @@ def current_home() -> Home:
     return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()))
 
 
-def activate(home: Path | None, *, use_stack: bool = True) -> Home:
-    """Choose the home folder and point Prefect and MLflow at it; call before either is imported.
-
-    Settings the user made in the environment win. Both libraries' telemetry is switched off.
-
-    Args:
-        home: the folder; ``None`` takes PT_PIPELINE_HOME, or .pt-pipeline here.
-        use_stack: whether to work with the servers that ``pt-pipeline up`` runs in this home.
-    """
+def choose_home(home: Path | None) -> Home:
+    """Choose the home folder of this process and its children, and make it."""
     if home is not None:
         os.environ[HOME_VARIABLE] = str(home.resolve())
     chosen = current_home()
     Path(chosen.root).mkdir(parents=True, exist_ok=True)
     os.environ[HOME_VARIABLE] = chosen.root
+    return chosen
+
+
+def activate(home: Path | None) -> Home:
+    """Choose the home folder and point Prefect and MLflow at it; call before either is imported.
+
+    Settings the user made in the environment win, then the servers that ``pt-pipeline up`` runs in this home.
+    Both libraries' telemetry is switched off.
+    """
+    chosen = choose_home(home)
     defaults = {
         "PREFECT_HOME": f"{chosen.root}/prefect",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
@@ -86,7 +89,7 @@ def activate(home: Path | None, *, use_stack: bool = True) -> Home:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    for name, value in {**defaults, **(_stack_environment(chosen) if use_stack else {})}.items():
+    for name, value in {**defaults, **_stack_environment(chosen)}.items():
         os.environ.setdefault(name, value)
     return chosen
 

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from pt_core.record import Record
 
 STATE_FILE = "stack.json"
+STACK_VARIABLE = "PT_PIPELINE_STACK"
+"""What tells the processes of one stack from all others, by a token that each inherits in its environment."""
 
 
 class ProcessId(Record):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.options import HomeFolder, Json
 from flows.cli.output import guarded
-from flows.home import activate
+from flows.home import choose_home
+
+if TYPE_CHECKING:
+    from deployments.stack.options import StackOptions
 
 _URL = "sqlite in the home folder if left out; with a password better set by the environment variable."
 
@@ -54,39 +58,54 @@ def up(
     webhook: Annotated[
         bool, typer.Option("--webhook/--no-webhook", help="Whether the webhook receiver is started.")
     ] = True,
+    prefect_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prefect-file",
+            metavar="FILE",
+            help="Deployments to apply; the product's own prefect.yaml if left out.",
+        ),
+    ] = None,
 ) -> None:
     """Start the local stack: Prefect, MLflow, a worker with every deployment, and the webhook receiver."""
     from deployments.stack.options import StackOptions
+
+    options = StackOptions(
+        home=choose_home(home).root,
+        host=host,
+        prefect_port=prefect_port,
+        mlflow_port=mlflow_port,
+        webhook_port=webhook_port,
+        auth=auth,
+        prefect_database=prefect_database,
+        mlflow_database=mlflow_database,
+        webhook=webhook,
+        prefect_file=str(prefect_file.resolve()) if prefect_file else None,
+    )
+    guarded(lambda: _up(options, detach=detach), as_json=False)
+
+
+def _up(options: StackOptions, *, detach: bool) -> None:
+    if detach:
+        from deployments.stack.detached import up_detached
+
+        up_detached(options)
+        return
+    from deployments.stack.screen import Screen
     from deployments.stack.up import up as command
 
-    guarded(
-        lambda: command(
-            StackOptions(
-                home=activate(home, use_stack=False).root,
-                host=host,
-                prefect_port=prefect_port,
-                mlflow_port=mlflow_port,
-                webhook_port=webhook_port,
-                auth=auth,
-                prefect_database=prefect_database,
-                mlflow_database=mlflow_database,
-                webhook=webhook,
-            ),
-            detach=detach,
-        ),
-        as_json=False,
-    )
+    command(options, screen=Screen())
 
 
 def status(home: HomeFolder = None, as_json: Json = False) -> None:
     """Say what of the stack in this home runs, where its pages are, and what it takes; exit code 1 if any of it does not."""
     from deployments.stack.status import status as command
 
-    guarded(lambda: command(activate(home, use_stack=False), as_json=as_json), as_json=as_json)
+    guarded(lambda: command(choose_home(home), as_json=as_json), as_json=as_json)
 
 
 def down(home: HomeFolder = None) -> None:
     """Stop the stack of this home, and whatever a killed one left behind."""
     from deployments.stack.down import down as command
 
-    guarded(lambda: command(activate(home, use_stack=False)), as_json=False)
+    guarded(lambda: command(choose_home(home)), as_json=False)

@@ -1,0 +1,82 @@
+"""``up --detach``: the same stack in a process of its own, waited for until it is ready."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from deployments.stack.logs import Follower
+from deployments.stack.options import StackOptions
+from deployments.stack.screen import Screen
+from deployments.stack.services import python
+from deployments.stack.state_file import only_stack
+from flows.cli.output import guarded, messages
+from flows.stack_state import running_stack
+
+LOG = "up.log"
+_POLL_S = 0.2
+
+
+def up_detached(options: StackOptions) -> None:
+    """Start the stack and come back once it is ready; it lives on until ``pt-pipeline down``.
+
+    Raises:
+        ConfigError: a stack is up here already.
+        typer.Exit: it ended instead, with its own exit code, after its own words.
+    """
+    home = Path(options.home)
+    with only_stack(home) as folder:
+        log = folder / LOG
+        log.write_bytes(b"")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            python("deployments.stack.detached"),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # Not as an argument, which every user of the machine can read: it may hold the password of a database.
+    _send(process, options)
+    _follow(process, Follower(log), home)
+
+
+def _send(process: subprocess.Popen[bytes], options: StackOptions) -> None:
+    assert process.stdin is not None
+    with process.stdin as stdin:
+        stdin.write(options.to_json().encode())
+
+
+def _follow(process: subprocess.Popen[bytes], said: Follower, home: Path) -> None:
+    """Repeat what the stack says until it is ready or has ended."""
+    while True:
+        ended = process.poll()
+        state = running_stack(home)
+        is_ready = state is not None and state.supervisor.pid == process.pid and state.is_ready
+        for line in said.lines(last=ended is not None):
+            messages.print(line, markup=False, highlight=False, soft_wrap=True)
+        if ended is not None:
+            raise typer.Exit(ended)
+        if is_ready and state is not None:
+            Screen().show_links(state, home)
+            return
+        time.sleep(_POLL_S)
+
+
+def main() -> None:
+    """Run a stack whose options are on standard input."""
+    from deployments.stack.up import up
+
+    options = StackOptions.from_json(sys.stdin.read())
+    guarded(lambda: up(options, screen=Screen(shows_logs=False)), as_json=False)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)

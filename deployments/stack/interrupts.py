@@ -1,0 +1,34 @@
+"""Signals as something to look at: a stack is stopped between two steps, never in the middle of one."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+_POLL_S = 0.1
+
+
+class Interrupts:
+    """Counts the signals that ask this process to end."""
+
+    def __init__(self) -> None:
+        self.num = 0
+
+    def listen(self) -> None:
+        """Count from now on; a closed terminal asks for the same as Ctrl-C."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._count)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait, and return whether this process was asked to end."""
+        end = time.monotonic() + seconds
+        while not self.num and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _POLL_S))
+        return self.num > 0
+
+    def hasten(self) -> bool:
+        """Return whether it was asked a second time."""
+        return self.num > 1
+
+    def _count(self, number: int, frame: object) -> None:
+        self.num += 1

@@ -1,0 +1,70 @@
+"""What ``up`` shows: a line for each thing that got ready, the links, and the services' logs, each in its colour."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.stack.places import folders, links
+from flows.cli.output import messages, results
+from flows.stack_state import StackState
+
+_COLOURS = {"prefect": "blue", "mlflow": "cyan", "worker": "green", "webhook": "magenta"}
+_WIDTH = 11
+
+
+@dataclasses.dataclass(frozen=True)
+class Screen:
+    """The terminal of one ``up``."""
+
+    shows_logs: bool = True
+    """Whether the services' logs are shown: a detached stack has nobody to show them to, and they are kept anyway."""
+
+    @contextlib.contextmanager
+    def waiting(self, name: str) -> Iterator[None]:
+        """Show that something is waited for, where there is a terminal."""
+        if not messages.is_terminal:
+            yield
+            return
+        with messages.status(f"waiting for {name}"):
+            yield
+
+    def started(self, name: str, where: str | None, seconds: float) -> None:
+        """Say that something is ready."""
+        line = f"[green]✓[/] [bold]{name:<{_WIDTH}}[/] {escape(where or '')}  [dim]{seconds:.1f} s[/]"
+        messages.print(line, soft_wrap=True, highlight=False)
+
+    def show_links(self, state: StackState, home: Path) -> None:
+        """Print where everything is, addresses unbroken so that a terminal keeps them clickable."""
+        table = Table(
+            title="The stack is up", title_justify="left", show_header=False, box=None, pad_edge=False
+        )
+        for link in links(state):
+            table.add_row(link.name, f"[link={link.url}]{escape(link.url)}[/link]")
+        for name, path in folders(state, home).items():
+            table.add_row(name, escape(path))
+        for column in table.columns:
+            column.overflow, column.no_wrap = "ignore", True
+        results.print(table, soft_wrap=True, crop=False)
+        self.say(
+            f"{'Ctrl-C or ' if self.shows_logs else ''}pt-pipeline down stops it; pt-pipeline status looks at it"
+        )
+
+    def log(self, name: str, lines: Iterable[str]) -> None:
+        """Print lines of a service's log, each with the service's name before it."""
+        for line in lines if self.shows_logs else ():
+            prefix = f"[{_COLOURS.get(name, 'white')}]{name:<{_WIDTH}}│[/]"
+            messages.print(f"{prefix} {escape(line)}", soft_wrap=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line of the stack itself."""
+        messages.print(f"[dim]{escape(text)}[/]", soft_wrap=True, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """Print a line that somebody should read."""
+        messages.print(f"[yellow]{escape(text)}[/]", soft_wrap=True, highlight=False)

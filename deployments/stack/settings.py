@@ -1,0 +1,60 @@
+"""Everything of a stack that is secret, gathered or made up before anything is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+from pathlib import Path
+
+from deployments.stack.credentials import ensure_login, ensure_webhook_secret
+from deployments.stack.databases import database_url
+from deployments.stack.options import StackOptions
+from deployments.stack.services import Secrets
+from flows.stack_state import stack_folder
+from pt_core.errors import StepUnavailable
+from pt_core.files import write_bytes_atomically
+
+
+def gather(options: StackOptions) -> Secrets:
+    """Return the addresses of the databases, the passwords, and where the receiver's files are.
+
+    Raises:
+        ConfigError: an address or a file of a password is wrong.
+        StepUnavailable: a driver, or what MLflow's passwords need, is not installed.
+    """
+    home = Path(options.home)
+    prefect_login, mlflow_login = _logins(options, home)
+    return Secrets(
+        prefect_database=database_url(
+            "prefect", options.prefect_database, sqlite=home / "prefect" / "prefect.db"
+        ),
+        mlflow_database=database_url("mlflow", options.mlflow_database, sqlite=home / "mlflow.db"),
+        prefect_login=prefect_login,
+        mlflow_login=mlflow_login,
+        mlflow_sessions=secrets.token_urlsafe(),
+        webhook=str(ensure_webhook_secret(home)) if options.webhook else None,
+        webhook_config=_webhook_config(home) if options.webhook else None,
+    )
+
+
+def _logins(options: StackOptions, home: Path) -> tuple[str | None, tuple[str, str] | None]:
+    if not options.auth:
+        return None, None
+    if importlib.util.find_spec("flask_wtf") is None:
+        raise StepUnavailable(
+            "--auth: MLflow's passwords need Flask-WTF, which is not installed: pip install 'mlflow[auth]'"
+        )
+    # Who may do what, and their passwords as hashes; the first password comes from the environment.
+    ini = (
+        "[mlflow]\ndefault_permission = READ\n"
+        f"database_uri = sqlite:///{stack_folder(home)}/mlflow-auth.db\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    write_bytes_atomically(stack_folder(home) / "mlflow-auth.ini", ini.encode(), mode=0o600)
+    return ":".join(ensure_login(home, "prefect")), ensure_login(home, "mlflow")
+
+
+def _webhook_config(home: Path) -> str:
+    from deployments.webhook_config import ensure
+
+    return str(ensure(home))

@@ -1,0 +1,210 @@
+"""The life of a stack: started service by service, watched over, and stopped whatever happens in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from deployments.stack.child import MAX_RESTARTS, Child, crash, describe_exit, start_again, start_child
+from deployments.stack.health import answers
+from deployments.stack.interrupts import Interrupts
+from deployments.stack.logs import tail
+from deployments.stack.options import StackOptions
+from deployments.stack.prepare import WARNING
+from deployments.stack.processes import identify, start
+from deployments.stack.screen import Screen
+from deployments.stack.services import Secrets, Service, python, shared_environment
+from deployments.stack.state_file import write_state
+from deployments.stack.stopping import stop
+from deployments.stack.watcher import dismiss, start_watcher
+from flows.stack_state import StackState, stack_folder
+from pt_core.errors import StepFailed
+
+START_PATIENCE_S = 180.0
+"""How long a service may take until it answers: a fresh database on a busy machine takes a minute."""
+
+_POLL_S = 0.2
+_ROTATE_EVERY = 300
+_MAX_WARNINGS = 20
+
+
+@dataclasses.dataclass
+class Stack:
+    """A stack at work; what changes while it runs is changed here."""
+
+    options: StackOptions
+    """What the user chose."""
+    secrets: Secrets
+    """What its services alone know."""
+    services: tuple[Service, ...]
+    """The plan, in the order of the start."""
+    prefect_file: Path
+    """The deployments to apply."""
+    token: str
+    """What its processes are found by."""
+    interrupts: Interrupts
+    """Whether the user asked for its end."""
+    screen: Screen
+    """Where it speaks."""
+    children: list[Child] = dataclasses.field(default_factory=list)
+    """What was started so far."""
+    is_ready: bool = False
+    """Whether all of it has answered."""
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return Path(self.options.home)
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What every process of it has in its environment."""
+        return shared_environment(self.options, self.secrets, self.token)
+
+
+def run_stack(stack: Stack) -> None:
+    """Start everything, watch over it until the user asks for its end, and stop everything, whatever happens.
+
+    Raises:
+        StepFailed: a service did not start, or ended again and again.
+    """
+    watcher = start_watcher(stack.token)
+    try:
+        if start_all(stack):
+            stack.is_ready = True
+            _write(stack)
+            stack.screen.show_links(_state(stack), stack.home)
+            _watch(stack, watcher)
+    finally:
+        stack.screen.say("stopping")
+        killed = stop(stack.children, stack.token, hasten=stack.interrupts.hasten)
+        dismiss(watcher)
+        stack.screen.say(f"stopped{f', {killed} processes had to be killed' if killed else ''}")
+
+
+def start_all(stack: Stack) -> bool:
+    """Start the services in their order; return whether the user let it finish.
+
+    The servers start side by side; the worker needs its pool, which is made with the deployments.
+    """
+    prefect, mlflow, *others = stack.services
+    for service in (prefect, mlflow):
+        _start(stack, service)
+    if not (_await(stack, prefect) and _apply_deployments(stack)):
+        return False
+    for service in others:
+        _start(stack, service)
+    return all(_await(stack, service) for service in (mlflow, *others))
+
+
+def _start(stack: Stack, service: Service) -> None:
+    stack.children.append(start_child(service, stack.shared, stack_folder(stack.home)))
+    _write(stack)
+
+
+def _await(stack: Stack, service: Service) -> bool:
+    """Wait until a service answers; return whether the user let it.
+
+    Raises:
+        StepFailed: it, or another one, ended, or it gave no answer.
+    """
+    child = next(child for child in stack.children if child.service is service)
+    with stack.screen.waiting(service.name):
+        while not answers(service, login=stack.secrets.prefect_login, since=child.began):
+            _check_all(stack)
+            if time.time() - child.began > START_PATIENCE_S:
+                raise StepFailed(
+                    f"{service.name}: no answer from {service.health} after {START_PATIENCE_S:g} s; "
+                    f"its log is {child.follower.path}",
+                    details=tail(child.follower.path, num_lines=8),
+                )
+            if stack.interrupts.wait(_POLL_S):
+                return False
+    stack.screen.started(service.name, service.url, time.time() - child.began)
+    return True
+
+
+def _apply_deployments(stack: Stack) -> bool:
+    """Make pool, deployments and automations; return whether the user let it finish.
+
+    Raises:
+        StepFailed: Prefect refused.
+    """
+    began = time.monotonic()
+    log = stack_folder(stack.home) / "deployments.log"
+    log.unlink(missing_ok=True)
+    command = python("deployments.stack.prepare", str(stack.prefect_file))
+    process = start(command, environment=stack.shared, log=log, folder=log.parent)
+    with stack.screen.waiting("deployments"):
+        while process.poll() is None:
+            _check_all(stack)
+            if stack.interrupts.wait(_POLL_S):
+                return False
+    if process.returncode != 0:
+        raise StepFailed(
+            f"deployments: applying {stack.prefect_file} {describe_exit(process)}; its log is {log}",
+            details=tail(log, num_lines=8),
+        )
+    stack.screen.started("deployments", str(stack.prefect_file), time.monotonic() - began)
+    for line in tail(log, num_lines=_MAX_WARNINGS):
+        if line.startswith(WARNING):
+            stack.screen.warn(line)
+    return True
+
+
+def _check_all(stack: Stack) -> None:
+    """Raise for the first service that ended: while the stack starts, nothing is tried twice."""
+    for child in stack.children:
+        if child.process.poll() is not None:
+            raise crash(child)
+
+
+def _watch(stack: Stack, watcher: subprocess.Popen[bytes]) -> None:
+    """Show the logs and start again what ends, until the user asks for the end."""
+    turn = 0
+    while not stack.interrupts.wait(_POLL_S):
+        for child in stack.children:
+            stack.screen.log(child.service.name, child.follower.lines())
+            if child.process.poll() is not None:
+                _revive(stack, child)
+            if turn % _ROTATE_EVERY == 0:
+                child.follower.rotate()
+        turn += 1
+
+
+def _revive(stack: Stack, child: Child) -> None:
+    """Start a service again that ended, and say so.
+
+    Raises:
+        StepFailed: it ended too often.
+    """
+    how = describe_exit(child.process)
+    stack.screen.log(child.service.name, child.follower.lines(last=True))
+    if not start_again(child, stack.shared):
+        raise crash(child)
+    num = len(child.restarts)
+    stack.screen.warn(
+        f"{child.service.name} {how}; started again ({num} of at most {MAX_RESTARTS} in ten minutes)"
+    )
+    _write(stack)
+
+
+def _write(stack: Stack) -> None:
+    write_state(_state(stack), stack.home)
+
+
+def _state(stack: Stack) -> StackState:
+    addresses = {service.name: service.url for service in stack.services}
+    return StackState(
+        token=stack.token,
+        supervisor=identify(os.getpid()),
+        prefect_url=addresses["prefect"] or "",
+        mlflow_url=addresses["mlflow"] or "",
+        webhook_url=addresses.get("webhook"),
+        auth=stack.options.auth,
+        is_ready=stack.is_ready,
+        services=tuple(child.state() for child in stack.children),
+    )
