@@ -19,10 +19,12 @@ from flows.flow_run import command, prefect_link, run_name, tags
 from flows.home import Home, activate
 from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
+from flows.notices import tell_failed, tell_refused
 from flows.promotions import finish_promotions, promote_winner
 from flows.requests import attack_request, root_request
 from flows.servers import check_servers
 from flows.source import enter_source
+from flows.store_lock import store_in_use
 from flows.training import trained
 from flows.transfer import measure_transfer
 from flows.unchanged import inputs_of
@@ -95,12 +97,24 @@ def main_job(
         GateRefused: no variant passed; everything is logged and reported all the same.
         PtCoreError: a stage that all variants rest on failed.
     """
+    # What this run builds or takes from the cache is not removed under its feet.
+    with store_in_use(home):
+        return _main_job(checked, home, overrides, given, labels or {})
+
+
+def _main_job(
+    checked: Checked,
+    home: Home,
+    overrides: tuple[str, ...],
+    given: Checkpoint | None,
+    labels: Mapping[str, str],
+) -> RunResult:
     check_servers(home)
     check_keys(home)
     sweep(Path(home.store))
     finish_promotions(home)
     name = run_name()
-    known = tags(checked.name) | ({"from_checkpoint": given.digest} if given else {}) | dict(labels or {})
+    known = tags(checked.name) | ({"from_checkpoint": given.digest} if given else {}) | dict(labels)
     tracked = track_start(home.tracking_uri, checked.settings.name, name, home.mlflow_artifacts, known)
     try:
         dataset, network, _ = trained(checked, home, given, tracked=tracked)
@@ -122,13 +136,15 @@ def main_job(
         update = transferred._asdict() | {"warnings": warnings, "champion": champion}
         result = result.model_copy(update=update)
         result = publish_all(result, tracked, str(home.runs / name))
-    except BaseException:
+    except BaseException as error:
         # The threads that wait for a child never see an interrupt: without this the run would end with the child.
         stop_all()
         close_failed(tracked)
+        tell_failed(checked.settings.name, name, error, (*links(tracked), *prefect_link()))
         raise
     track_finish(tracked, "FINISHED" if result.winner else "FAILED")
     if result.winner is None:
+        tell_refused(result)
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])
     return promote_winner(result, checked.settings.promotion, home)
 
