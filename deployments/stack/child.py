@@ -21,7 +21,8 @@ MAX_RESTARTS = 5
 RESTART_WINDOW_S = 600.0
 """A service that ends by itself more than ``MAX_RESTARTS`` times within this time is broken, and so is the stack."""
 
-_TAIL_LINES = 8
+TAIL_LINES = 8
+"""How much of a log is in the message of a failure."""
 
 
 @dataclasses.dataclass
@@ -36,6 +37,8 @@ class Child:
     """Its log, as far as it was read."""
     began: float
     """When the latest process was started, in seconds since 1970."""
+    is_ready: bool = False
+    """Whether it has answered since the stack was started."""
     restarts: list[float] = dataclasses.field(default_factory=list)
     """When it was started again, by the monotonic clock."""
 
@@ -79,7 +82,7 @@ def crash(child: Child) -> StepFailed:
     log = child.follower.path
     return StepFailed(
         f"{child.service.name}: {describe_exit(child.process)}; its log is {log}",
-        details=tail(log, num_lines=_TAIL_LINES),
+        details=tail(log, num_lines=TAIL_LINES),
     )
 
 

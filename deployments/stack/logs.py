@@ -30,6 +30,10 @@ class Follower:
         self.position += end
         yield from added[:end].decode(errors="replace").splitlines()
 
+    def skip(self) -> None:
+        """Go to the end: what a service says while it starts is in its log."""
+        self.position = self.path.stat().st_size
+
     def rotate(self) -> None:
         """Empty the log if it has grown too long, keeping one copy of what was in it."""
         if self.path.stat().st_size <= MAX_BYTES:

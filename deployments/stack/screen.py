@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.markup import escape
-from rich.table import Table
 
 from deployments.stack.places import folders, links
 from flows.cli.output import messages, results
@@ -41,16 +40,11 @@ class Screen:
 
     def show_links(self, state: StackState, home: Path) -> None:
         """Print where everything is, addresses unbroken so that a terminal keeps them clickable."""
-        table = Table(
-            title="The stack is up", title_justify="left", show_header=False, box=None, pad_edge=False
-        )
-        for link in links(state):
-            table.add_row(link.name, f"[link={link.url}]{escape(link.url)}[/link]")
-        for name, path in folders(state, home).items():
-            table.add_row(name, escape(path))
-        for column in table.columns:
-            column.overflow, column.no_wrap = "ignore", True
-        results.print(table, soft_wrap=True, crop=False)
+        rows = [*((link.name, link.url) for link in links(state)), *folders(state, home).items()]
+        width = max(len(name) for name, _ in rows)
+        results.print("[bold]The stack is up[/]")
+        for name, where in rows:
+            results.print(f"  {name:<{width}}  {escape(where)}", soft_wrap=True, highlight=False)
         self.say(
             f"{'Ctrl-C or ' if self.shows_logs else ''}pt-pipeline down stops it; pt-pipeline status looks at it"
         )

@@ -144,6 +144,8 @@ def _mlflow(options: StackOptions, secrets: Secrets) -> Service:
         command=(
             *python("mlflow", "server", "--workers", "1"),
             *("--host", options.host, "--port", str(options.mlflow_port)),
+            # A line for every request of every open page would hide what matters.
+            *("--uvicorn-opts", "--no-access-log"),
             *("--serve-artifacts", "--artifacts-destination", home.mlflow_artifacts),
             *login,
         ),

@@ -6,9 +6,18 @@ import dataclasses
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from deployments.stack.child import MAX_RESTARTS, Child, crash, describe_exit, start_again, start_child
+from deployments.stack.child import (
+    MAX_RESTARTS,
+    TAIL_LINES,
+    Child,
+    crash,
+    describe_exit,
+    start_again,
+    start_child,
+)
 from deployments.stack.health import answers
 from deployments.stack.interrupts import Interrupts
 from deployments.stack.logs import tail
@@ -91,40 +100,55 @@ def start_all(stack: Stack) -> bool:
     The servers start side by side; the worker needs its pool, which is made with the deployments.
     """
     prefect, mlflow, *others = stack.services
-    for service in (prefect, mlflow):
-        _start(stack, service)
-    if not (_await(stack, prefect) and _apply_deployments(stack)):
-        return False
-    for service in others:
-        _start(stack, service)
-    return all(_await(stack, service) for service in (mlflow, *others))
+    _start(stack, prefect, mlflow)
+    with stack.screen.waiting("Prefect"):
+        if not _until(stack, lambda: stack.children[0].is_ready):
+            return False
+    with stack.screen.waiting("the deployments"):
+        if not _apply_deployments(stack):
+            return False
+    _start(stack, *others)
+    with stack.screen.waiting("the others"):
+        return _until(stack, lambda: all(child.is_ready for child in stack.children))
 
 
-def _start(stack: Stack, service: Service) -> None:
-    stack.children.append(start_child(service, stack.shared, stack_folder(stack.home)))
+def _start(stack: Stack, *services: Service) -> None:
+    for service in services:
+        stack.children.append(start_child(service, stack.shared, stack_folder(stack.home)))
     _write(stack)
 
 
-def _await(stack: Stack, service: Service) -> bool:
-    """Wait until a service answers; return whether the user let it.
+def _until(stack: Stack, is_done: Callable[[], bool]) -> bool:
+    """Wait, looking after what was started so far; return whether the user let it.
 
     Raises:
-        StepFailed: it, or another one, ended, or it gave no answer.
+        StepFailed: a service ended, or gave no answer.
     """
-    child = next(child for child in stack.children if child.service is service)
-    with stack.screen.waiting(service.name):
-        while not answers(service, login=stack.secrets.prefect_login, since=child.began):
-            _check_all(stack)
-            if time.time() - child.began > START_PATIENCE_S:
-                raise StepFailed(
-                    f"{service.name}: no answer from {service.health} after {START_PATIENCE_S:g} s; "
-                    f"its log is {child.follower.path}",
-                    details=tail(child.follower.path, num_lines=8),
-                )
-            if stack.interrupts.wait(_POLL_S):
-                return False
-    stack.screen.started(service.name, service.url, time.time() - child.began)
-    return True
+    while True:
+        for child in stack.children:
+            if child.process.poll() is not None:
+                # While the stack starts nothing is tried twice: what is wrong will be wrong again.
+                raise crash(child)
+            if not child.is_ready:
+                _look_at(stack, child)
+        if is_done():
+            return True
+        if stack.interrupts.wait(_POLL_S):
+            return False
+
+
+def _look_at(stack: Stack, child: Child) -> None:
+    """Note that a service answers, or that it takes too long."""
+    service, seconds = child.service, time.time() - child.began
+    if answers(service, login=stack.secrets.prefect_login, since=child.began):
+        child.is_ready = True
+        stack.screen.started(service.name, service.url, seconds)
+    elif seconds > START_PATIENCE_S:
+        raise StepFailed(
+            f"{service.name}: no answer from {service.health} after {START_PATIENCE_S:g} s; "
+            f"its log is {child.follower.path}",
+            details=tail(child.follower.path, num_lines=TAIL_LINES),
+        )
 
 
 def _apply_deployments(stack: Stack) -> bool:
@@ -138,15 +162,12 @@ def _apply_deployments(stack: Stack) -> bool:
     log.unlink(missing_ok=True)
     command = python("deployments.stack.prepare", str(stack.prefect_file))
     process = start(command, environment=stack.shared, log=log, folder=log.parent)
-    with stack.screen.waiting("deployments"):
-        while process.poll() is None:
-            _check_all(stack)
-            if stack.interrupts.wait(_POLL_S):
-                return False
+    if not _until(stack, lambda: process.poll() is not None):
+        return False
     if process.returncode != 0:
         raise StepFailed(
             f"deployments: applying {stack.prefect_file} {describe_exit(process)}; its log is {log}",
-            details=tail(log, num_lines=8),
+            details=tail(log, num_lines=TAIL_LINES),
         )
     stack.screen.started("deployments", str(stack.prefect_file), time.monotonic() - began)
     for line in tail(log, num_lines=_MAX_WARNINGS):
@@ -155,16 +176,11 @@ def _apply_deployments(stack: Stack) -> bool:
     return True
 
 
-def _check_all(stack: Stack) -> None:
-    """Raise for the first service that ended: while the stack starts, nothing is tried twice."""
-    for child in stack.children:
-        if child.process.poll() is not None:
-            raise crash(child)
-
-
 def _watch(stack: Stack, watcher: subprocess.Popen[bytes]) -> None:
-    """Show the logs and start again what ends, until the user asks for the end."""
+    """Show the logs from now on and start again what ends, until the user asks for the end."""
     turn = 0
+    for child in stack.children:
+        child.follower.skip()
     while not stack.interrupts.wait(_POLL_S):
         for child in stack.children:
             stack.screen.log(child.service.name, child.follower.lines())
