@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from pt_core.decision.result import Link, RunResult
 from pt_core.errors import PtCoreError
-from tasks.events import emit
 from tasks.promotion import Promotion
+
+if TYPE_CHECKING:
+    from tasks.events import EventName
 
 _PAGES = ("This run", "Variants side by side", "Prefect flow run")
 """The links that a message carries."""
@@ -16,7 +21,7 @@ _PAGES = ("This run", "Variants side by side", "Prefect flow run")
 def tell_refused(result: RunResult) -> None:
     """Tell that the gate let no variant of a run pass, and why each was refused."""
     reasons = [f"{variant.name}: {variant.reason}" for variant in result.variants]
-    emit(
+    _emit(
         "pt-pipeline.gate.refused",
         resource_id=f"pt-pipeline.run.{result.run_name}",
         resource_name=result.run_name,
@@ -33,7 +38,7 @@ def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Itera
     if not isinstance(error, Exception):
         return
     said = error.message if isinstance(error, PtCoreError) else str(error).partition("\n")[0]
-    emit(
+    _emit(
         "pt-pipeline.run.failed",
         resource_id=f"pt-pipeline.run.{run_name}",
         resource_name=run_name,
@@ -46,7 +51,7 @@ def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Itera
 
 def tell_crashed(pipeline: str, run_name: str, *, why: str) -> None:
     """Tell that the process of a run was found dead, and that what it left was closed."""
-    emit(
+    _emit(
         "pt-pipeline.run.crashed",
         resource_id=f"pt-pipeline.run.{run_name}",
         resource_name=run_name,
@@ -57,19 +62,30 @@ def tell_crashed(pipeline: str, run_name: str, *, why: str) -> None:
 
 def tell_promoted(done: Promotion) -> None:
     """Tell that a promotion or a rollback moved the alias champion."""
-    if done.state != "champion":
+    if done.state != "champion" or done.version == done.expected:
         return
     what = f"{done.variant} of the run {done.run_name}" if done.variant else done.uri
     before = f", in the place of version {done.expected}" if done.expected else ""
     verb = "was rolled back: champion is again" if done.kind == "rollback" else "has a new champion:"
     forced = f" It was forced: {done.forced_because}." if done.forced_because else ""
-    emit(
+    _emit(
         "pt-pipeline.promotion.finished",
         resource_id=f"pt-pipeline.model.{done.model}",
         resource_name=done.model,
         body=f"{done.model} {verb} {done.uri} ({what}){before}.{forced}",
         figures={"model": done.model, "version": done.version or "", "kind": done.kind},
     )
+
+
+def _emit(
+    event: EventName, *, resource_id: str, resource_name: str, body: str, figures: Mapping[str, str]
+) -> None:
+    # Only where Prefect is in use: its import alone takes longer than a rollback does.
+    if "prefect" not in sys.modules and not os.environ.get("PREFECT_API_URL"):
+        return
+    from tasks.events import emit
+
+    emit(event, resource_id=resource_id, resource_name=resource_name, body=body, figures=figures)
 
 
 def _pages(links: Iterable[Link]) -> tuple[str, ...]:

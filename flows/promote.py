@@ -8,8 +8,10 @@ from prefect.runtime import flow_run
 
 from flows.approval import ask, check_can_ask
 from flows.home import Home, activate
+from flows.notices import tell_promoted
 from flows.promotable import config_of, lineage_config, places_of, run_to_promote
 from flows.servers import check_servers
+from flows.store_lock import store_in_use
 from pt_core.decision.result import RunResult
 from pt_core.errors import GateRefused, PromotionConflict
 from tasks import journal
@@ -86,6 +88,21 @@ def promote_with_approval(
     """
     if settings.approval == "prefect":
         check_can_ask()
+    with store_in_use(home):
+        return _promoted(home, result, settings, identity, known, variant, reason, may_suspend=may_suspend)
+
+
+def _promoted(
+    home: Home,
+    result: RunResult,
+    settings: PromotionConfig,
+    identity: str,
+    known: Promotion | None,
+    variant: str | None,
+    reason: str | None,
+    *,
+    may_suspend: bool,
+) -> Promotion:
     places = places_of(home)
     promotion = known or begin(
         places,
@@ -119,6 +136,7 @@ def _succeeded(promotion: Promotion) -> Promotion:
         GateRefused: it was refused or taken back.
     """
     if promotion.state == "champion":
+        tell_promoted(promotion)
         return promotion
     error = PromotionConflict if promotion.state == "lost" else GateRefused
     raise error(f"{promotion.uri}: this promotion ended before, {promotion.state}: {promotion.note}")

@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.home import activate
+from flows.notices import tell_promoted
 from flows.promotable import model_to_move, places_of
 from flows.servers import check_servers
 from tasks.promotion import Promotion
@@ -36,5 +37,6 @@ def rollback(model: str | None = None, to: str | None = None) -> Promotion:
         to=to,
         on_step=lambda p: log.info("%s: %s", p.uri, p.state),
     )
+    tell_promoted(done)
     log.info("%s", done.note or f"{done.uri} is champion, in the place of version {done.expected}")
     return done

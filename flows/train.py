@@ -9,13 +9,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.check import check
+from flows.check import Checked, check
 from flows.flow_run import command, prefect_link, run_name, tags
-from flows.home import activate
+from flows.home import Home, activate
 from flows.keys import check_keys
 from flows.load import DEFAULT_CONFIG
 from flows.servers import check_servers
 from flows.source import enter_source
+from flows.store_lock import store_in_use
 from flows.train_result import TrainResult
 from flows.training import trained
 from pt_core.bundle import sweep
@@ -42,6 +43,11 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     enter_source(checked)
     check_servers(home)
     check_keys(home)
+    with store_in_use(home):
+        return _train(config, overrides, checked, home)
+
+
+def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home) -> TrainResult:
     sweep(Path(home.store))
     name, pipeline = run_name(), checked.settings.name
     labels = tags(config) | {"stage": "train"}

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from flows.cli.output import messages, print_json, results
 from flows.home import Home, add_code_path
+from flows.notices import tell_promoted
 from flows.promotable import config_of, lineage_config, model_to_move, new_identity, places_of, run_to_promote
 from flows.servers import check_servers
+from flows.store_lock import store_in_use
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, GateRefused
 from tasks.promotion import OnStep, Promotion, PromotionConfig, PromotionStep
@@ -61,7 +63,9 @@ def promote(
         if settings.approval == "prefect":
             done = _ask_and_promote(result, settings, variant, reason)
         else:
-            done = _promote(home, result, settings, variant, reason)
+            with store_in_use(home):
+                done = _promote(home, result, settings, variant, reason)
+            tell_promoted(done)
     except GateRefused as error:
         if as_json:
             print_json({"error": error.to_dict(), "exit_code": error.exit_code})
@@ -136,6 +140,7 @@ def rollback(home: Home, *, model: str | None, to: str | None, as_json: bool) ->
     name = model_to_move(home, model)
     started = time.monotonic()
     done = roll(places_of(home), identity=new_identity(name), model=name, to=to)
+    tell_promoted(done)
     _show(done, as_json=as_json, seconds=time.monotonic() - started)
 
 
