@@ -74,6 +74,7 @@ def run_isolated(
     num_threads: int | None = None,
     writes_to: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    environment: Mapping[str, str] | None = None,
     more: str = _MORE,
 ) -> R:
     """Run ``target`` ("module:function", a function from record to record) in a fresh process.
@@ -88,6 +89,7 @@ def run_isolated(
         num_threads: cores the child may use for numerical work; ``None`` means all.
         writes_to: the folder that the function writes into, so that its disk is named when it is full.
         on_progress: called in a thread of this process for each :func:`report_progress`.
+        environment: what the child's environment has besides; ``None`` is nothing.
         more: what a person does to allow more, with {0} for ``timeout_s`` or ``memory_gib``.
 
     Raises:
@@ -102,7 +104,7 @@ def run_isolated(
                 ended = _run_child(
                     [sys.executable, "-P", "-X", "faulthandler", "-m", "pt_core.child", target, scratch],
                     log=log,
-                    environment={**os.environ, **child_environment(num_threads)},
+                    environment={**os.environ, **(environment or {}), **child_environment(num_threads)},
                     timeout_s=timeout_s,
                     max_memory_bytes=max_memory_bytes,
                     on_progress=on_progress,
@@ -134,6 +136,7 @@ def isolated(
     writes_to: Path,
     num_threads: int | None,
     on_progress: Callable[[Progress], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Runner:
     """Return :func:`run_isolated` with its limits set."""
 
@@ -147,6 +150,7 @@ def isolated(
             num_threads=num_threads,
             writes_to=writes_to,
             on_progress=on_progress,
+            environment=environment,
         )
 
     return run

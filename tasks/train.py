@@ -13,6 +13,7 @@ from pt_core.bundle import check_digest
 from pt_core.isolation import Progress
 from pt_core.keys import keys_here
 from pt_core.limits import Limits
+from pt_core.modeling.allocation import allocation_environment
 from pt_core.signing import sign_published
 from pt_core.training.memory import with_halving
 from pt_core.training.requests import TrainRequest
@@ -46,6 +47,7 @@ def train(request: TrainRequest, limits: Limits, tracked: TrackedRun | None = No
                 store=Path(request.store),
                 limits=limits,
                 on_progress=on_progress,
+                environment=allocation_environment(request.model.gradient_checkpointing),
             )
 
         checkpoint = with_halving(attempt, request)

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ def run_recorded(
     limits: Limits,
     num_threads: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> R:
     """Run a function in a fresh process, within limits; if it fails, keep what it takes to run it alone.
 
@@ -87,7 +88,13 @@ def run_recorded(
         PtCoreError: as :func:`pt_core.isolation.run_isolated`; the message names the script.
     """
     with recorded(name, target, request, store=store, limits=limits, num_threads=num_threads):
-        run = isolated(limits, writes_to=store, num_threads=num_threads, on_progress=on_progress)
+        run = isolated(
+            limits,
+            writes_to=store,
+            num_threads=num_threads,
+            on_progress=on_progress,
+            environment=environment,
+        )
         return run(target, request, reply=reply)
 
 

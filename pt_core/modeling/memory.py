@@ -68,9 +68,8 @@ def _recomputing(chosen: Sequence[nn.Module]) -> Iterator[set[int]]:
 def saving_memory(network: nn.Module, choice: bool | Sequence[str]) -> contextlib.AbstractContextManager[int]:
     """Return the context of the configured choice: all blocks, the modules of some patterns, or none.
 
-    What is freed is not always given back: glibc's heap keeps pieces of many sizes, so that on the CPU the process of a
-    small convolutional network may peak as high as without. MALLOC_MMAP_THRESHOLD_=262144 in the environment gives
-    every tensor a mapping of its own, at the price of slower steps (benchmarks/results/gradient_checkpointing.md).
+    What is freed goes back to the system only in a process that allocates as :mod:`pt_core.modeling.allocation` says,
+    as the pipeline's training does; elsewhere a convolutional network on the CPU may peak as high as without.
     """
     if not choice:
         return contextlib.nullcontext(0)

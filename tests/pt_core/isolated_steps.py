@@ -126,3 +126,23 @@ def environment(request: Word) -> Word:
 
 def path_position(request: Word) -> Word:
     return Word(text=__file__, number=len(sys.path) - 1 - sys.path.index(str(Path(__file__).parent)))
+
+
+def free_every_other_piece(request: Word) -> Word:
+    """Return how many MiB of 16 pieces of 8 MiB this process still holds once it has freed half of them."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    libc.free(
+        libc.malloc(ctypes.c_size_t(16 * 2**20))
+    )  # from then on glibc puts all smaller ones on its heap
+    before = _resident_mib()
+    pieces = [libc.malloc(ctypes.c_size_t(8 * 2**20)) for _ in range(16)]
+    for piece in pieces:
+        ctypes.memset(piece, 1, 8 * 2**20)
+    for piece in pieces[::2]:
+        libc.free(piece)
+    return Word(text="", number=_resident_mib() - before)
+
+
+def _resident_mib() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from pt_core.errors import ParityError, StepFailed
 from pt_core.isolation import CODE_PATH_VARIABLE, Progress, report_progress, run_isolated
+from pt_core.modeling.allocation import allocation_environment
 from pt_core.record import Record
 
 HERE = Path(__file__).parent
@@ -157,6 +159,21 @@ def test_progress_without_a_listener_does_nothing() -> None:
 
 def test_threads_and_safe_loading_are_set_for_the_child() -> None:
     assert run("environment", num_threads=1).text == "1 1"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have a heap of their own")
+def test_what_a_training_frees_goes_back_to_the_system_where_it_saves_memory() -> None:
+    kept, given_back = (
+        run("free_every_other_piece", environment=allocation_environment(choice)).number
+        for choice in (False, True)
+    )
+    assert kept > 120
+    assert given_back < 80
+
+
+def test_what_the_user_said_of_the_allocation_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=1")
+    assert "GLIBC_TUNABLES" not in allocation_environment(["blocks.*"])
 
 
 def test_the_devices_refusal_of_a_write_is_a_full_disk() -> None:
