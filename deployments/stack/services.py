@@ -106,6 +106,8 @@ def _prefect(options: StackOptions, secrets: Secrets) -> Service:
         "PREFECT_SERVER_UI_API_URL": f"{_from_elsewhere(options)}:{options.prefect_port}/api",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": secrets.prefect_database,
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        # In memory, where Prefect keeps them by default, a restart would lose them, and a run that finds its slot gone ends.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     if secrets.prefect_login:
         environment["PREFECT_SERVER_API_AUTH_STRING"] = secrets.prefect_login
