@@ -39,6 +39,7 @@ from pt_core.decision.select import select
 from pt_core.environment import num_cpus
 from pt_core.errors import GateRefused
 from pt_core.isolation import stop_all
+from pt_core.keys import keys_here
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
@@ -47,6 +48,7 @@ from tasks.earlier import INPUTS_DIGEST
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report, store
+from tasks.shared import track_bundles
 from tasks.track import close_failed, track_finish, track_result, track_start, track_training
 
 RUNNER: Final[ThreadPoolTaskRunner[Any]] = ThreadPoolTaskRunner(max_workers=max(2, num_cpus()))
@@ -190,6 +192,7 @@ def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResul
     """Write the report, log to MLflow and Prefect; return the result with every link."""
     store(result, folder)
     report(result, folder)
+    track_bundles(tracked, result, folder, keys_here())
     found = (*track_result(tracked, result, folder), *prefect_link())
     result = result.model_copy(update={"links": found})
     store(result, folder)

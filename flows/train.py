@@ -24,6 +24,7 @@ from pt_core.decision.result import Link
 from pt_core.environment import num_cpus
 from pt_core.isolation import stop_all
 from tasks.dashboard import TrackedRun, links
+from tasks.shared import track_checkpoint
 from tasks.track import close_failed, track_finish, track_start, track_training
 
 
@@ -55,6 +56,7 @@ def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home
     try:
         dataset, checkpoint, proof = trained(checked, home, tracked=tracked)
         track_training(tracked, checkpoint, dataset)
+        track_checkpoint(tracked, checkpoint)
     except BaseException:
         # The threads that wait for a child never see an interrupt: without this the run would end with the child.
         stop_all()

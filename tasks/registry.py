@@ -162,7 +162,7 @@ def download(
         fetched = scratch / "release"
         _fetch(tracking_uri, version, fetched)
         _check_release(fetched, version, trust)
-        _place(fetched, destination, version.release_digest, scratch=scratch, fresh=fresh)
+        place(fetched, destination, version.release_digest, scratch=scratch, fresh=fresh)
     return destination
 
 
@@ -204,8 +204,8 @@ def _check_release(directory: Path, version: RegisteredVersion, trust: Trust) ->
             )
 
 
-def _place(fetched: Path, destination: Path, digest: str, *, scratch: Path, fresh: bool) -> None:
-    """Move a verified folder to its name, in the place of an older or damaged one."""
+def place(fetched: Path, destination: Path, digest: str, *, scratch: Path, fresh: bool = False) -> None:
+    """Move a verified bundle to its name, in the place of a damaged one, and if it is to be fresh of any other."""
     if destination.exists():
         if not is_intact(destination, digest):
             set_aside(destination)

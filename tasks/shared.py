@@ -1,0 +1,129 @@
+"""What of a run goes into MLflow's artifact store, so that a machine that shares no disk with this one can go on from it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pt_core.bundle import Bundle, seal, staging
+from pt_core.decision.result import RunResult
+from pt_core.errors import ConfigError
+from pt_core.evaluation.report import EvaluationReport
+from pt_core.keys import Keys
+from pt_core.record import Record
+from pt_core.signing import sign
+from tasks import tracking
+from tasks.dashboard import TrackedRun
+from tasks.progress import shown
+from tasks.report import RESULT
+
+logger = logging.getLogger(__name__)
+
+RECORD, CHECKPOINT, DATASET = "record", "checkpoint", "dataset"
+"""Folders among the files of the parent run."""
+EVALUATIONS = "evaluations"
+"""Folder of the evaluations, each under its digest."""
+MAX_SHARED_VARIABLE = "PT_PIPELINE_MAX_SHARED_MIB"
+"""Environment variable: the largest dataset, and the largest evaluation, that goes along, in MiB."""
+DEFAULT_MAX_SHARED_MIB = 64
+
+
+class RunRecordInfo(Record):
+    """What the manifest of a run's record says: the signature binds the result to the run that it was logged under."""
+
+    run_name: str
+    """Name of the run."""
+    mlflow_run_id: str
+    """Id of its parent run in MLflow."""
+
+
+class RunRecord(RunRecordInfo, Bundle):
+    """The record of a run on disk, with ``run.json`` in it."""
+
+
+class Shared(NamedTuple):
+    """One bundle that goes along."""
+
+    name: str
+    """Its folder among the files of the parent run."""
+    bundle: Bundle
+    """What and where it is."""
+
+
+def max_shared_bytes() -> int:
+    """Return the size up to which a dataset or an evaluation goes along.
+
+    Raises:
+        ConfigError: the environment variable holds no number.
+    """
+    given = os.environ.get(MAX_SHARED_VARIABLE, "")
+    try:
+        mib = float(given) if given else DEFAULT_MAX_SHARED_MIB
+    except ValueError:
+        mib = -1.0
+    if not 0 <= mib < 2**40:
+        raise ConfigError(f"{MAX_SHARED_VARIABLE}: {given!r}: expected a number of MiB, 0 or more")
+    return int(mib * 2**20)
+
+
+def evaluation_folder(digest: str) -> str:
+    """Return the folder of an evaluation among the files of the parent run."""
+    return f"{EVALUATIONS}/{digest[:12]}"
+
+
+@task(name="track-bundles", task_run_name="log bundles", cache_policy=NO_CACHE)
+def track_bundles(run: TrackedRun, result: RunResult, folder: str, keys: Keys) -> None:
+    """Log the checkpoint, the dataset and the evaluations if they are small, and the signed record of the run.
+
+    The artifacts themselves go along as logged models. A dataset that stays behind is prepared again where it is needed.
+
+    Raises:
+        ConfigError: the limit in the environment is no number.
+        IntegrityError: a bundle is missing or damaged.
+    """
+    limit = max_shared_bytes()
+    with shown():
+        for name, bundle in _shared(result):
+            if name != CHECKPOINT and bundle.size_bytes > limit:
+                logger.info(
+                    "%s of %d bytes is not logged, the limit is %d MiB", name, bundle.size_bytes, limit >> 20
+                )
+                continue
+            tracking.log_bundle(run, bundle.directory, name)
+        # The last: a run that has a record is whole.
+        tracking.log_bundle(run, seal_record(result, Path(folder), keys).directory, RECORD)
+
+
+@task(name="track-checkpoint", task_run_name="log checkpoint", cache_policy=NO_CACHE)
+def track_checkpoint(run: TrackedRun, checkpoint: Bundle) -> None:
+    """Log the checkpoint of a training alone."""
+    tracking.log_bundle(run, checkpoint.directory, CHECKPOINT)
+
+
+def seal_record(result: RunResult, folder: Path, keys: Keys) -> Bundle:
+    """Write what a run found into a signed bundle in its folder: whoever trusts the key can go on from it elsewhere."""
+    assert result.mlflow_run_id is not None
+    info = RunRecordInfo(run_name=result.run_name, mlflow_run_id=result.mlflow_run_id)
+    with staging(folder) as scratch:
+        (scratch / RESULT).write_text(result.model_dump_json(indent=2))
+        return seal(scratch, name=RECORD, kind="run", info=info, sign=lambda directory: sign(directory, keys))
+
+
+def evaluations_of(result: RunResult) -> list[EvaluationReport]:
+    """Return every evaluation of a run, the champion's last."""
+    found = [variant.evaluation for variant in result.variants]
+    found += [result.champion.evaluation] if result.champion else []
+    return [one for one in found if one is not None]
+
+
+def _shared(result: RunResult) -> list[Shared]:
+    return [
+        Shared(CHECKPOINT, result.checkpoint),
+        Shared(DATASET, result.dataset),
+        *(Shared(evaluation_folder(one.digest), one) for one in evaluations_of(result)),
+    ]
