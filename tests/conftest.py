@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,14 +23,23 @@ os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 _OWN_RUNS = ("test_failing_variants.py", "test_interrupt.py", "test_promotion_approval.py")
 """Files of tests/e2e that start runs in homes of their own; all others there share the real runs of one worker."""
 
-_LONGEST = ("real runs", "tests/contract/test_steps.py", "tests/faults/test_failing_steps.py")
+_LONGEST = ("real runs", "real stack", "tests/contract/test_steps.py", "tests/faults/test_failing_steps.py")
 """What is dealt out first, so that no worker ends long after the other."""
 
 
 def _group(nodeid: str) -> str:
-    """Return what stays on one worker: a file, or all the files that share the real runs."""
+    """Return what stays on one worker: a file, or all the files that share the real runs or the real stack."""
     path = nodeid.partition("::")[0]
+    if path.startswith("tests/deployments/") and _uses_stack(path):
+        return "real stack"
     return "real runs" if path.startswith("tests/e2e/") and not path.endswith(_OWN_RUNS) else path
+
+
+@functools.cache
+def _uses_stack(path: str) -> bool:
+    """Return whether a file has a function that takes the fixture ``stack``; the scheduler sees nothing but node ids."""
+    source = Path(__file__).parent.parent / path
+    return re.search(r"def \w+\([^)]*\bstack\b", source.read_text()) is not None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

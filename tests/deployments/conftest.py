@@ -1,0 +1,40 @@
+"""One real stack for all tests of this folder that need it: ``pt-pipeline up`` on free ports in a home of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from stacks import RealStack, start_up, stop_up, wait_until_ready
+
+from deployments.stack.processes import members
+from flows.stack_state import client_environment, running_stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
+    folder = tmp_path_factory.mktemp("stack")
+    home = folder / "home"
+    process = start_up(home, folder / "up.log")
+    try:
+        state = wait_until_ready(process, home, folder / "up.log")
+        yield RealStack(
+            home=home,
+            environment={
+                **os.environ,
+                **client_environment(state, home),
+                "PT_PIPELINE_HOME": str(home),
+                "PREFECT_HOME": str(home / "prefect"),
+                "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+            },
+            prefect_url=state.prefect_url,
+            mlflow_url=state.mlflow_url,
+            webhook_url=state.webhook_url or "",
+            process=process,
+            log=folder / "up.log",
+        )
+    finally:
+        state = running_stack(home)
+        stop_up(process)
+        assert state is None or not list(members(state.token)), "a process of the stack is still there"
