@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deployments.cli.check_deployments import check_deployments
 from deployments.cli.deliveries import deliveries
 from deployments.cli.stack import down, status, up
 from deployments.cli.webhook import webhook
@@ -12,6 +13,7 @@ app.command()(up)
 app.command()(status)
 app.command()(down)
 app.command()(webhook)
+app.command()(check_deployments)
 app.add_typer(deliveries, name="deliveries")
 
 

@@ -1,0 +1,149 @@
+"""The triggers of a deployment: what they wait for, and what they then start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import Flow
+from prefect.events.schemas.automations import (
+    CompoundTrigger,
+    EventTrigger,
+    MetricTrigger,
+    MetricTriggerQuery,
+    SequenceTrigger,
+)
+from prefect.events.schemas.deployment_triggers import (
+    DeploymentCompoundTrigger,
+    DeploymentEventTrigger,
+    DeploymentMetricTrigger,
+    DeploymentSequenceTrigger,
+    deployment_trigger_discriminator,
+)
+from pydantic import BaseModel, ValidationError
+
+from deployments.checking.events import event_problem, label_problem
+from deployments.checking.parameters import parameter_problems
+from deployments.checking.problem import Path, Problem, of_validation, unknown
+from deployments.checking.shape import keys_of, variable_problems
+from deployments.checking.templates import is_template
+
+_OUTER: dict[str, type[BaseModel]] = {
+    "event": DeploymentEventTrigger,
+    "metric": DeploymentMetricTrigger,
+    "compound": DeploymentCompoundTrigger,
+    "sequence": DeploymentSequenceTrigger,
+}
+_INNER: dict[str, type[BaseModel]] = {
+    "event": EventTrigger,
+    "metric": MetricTrigger,
+    "compound": CompoundTrigger,
+    "sequence": SequenceTrigger,
+}
+
+
+def trigger_problems(
+    path: Path, triggers: object, flow: Flow[..., Any] | None, *, is_process: bool
+) -> Iterator[Problem]:
+    """Yield what is wrong with the triggers of a deployment; without its flow their parameters are not looked at."""
+    if triggers is None:
+        return
+    if not isinstance(triggers, list):
+        yield Problem(path=path, text=f"expected a list, found {type(triggers).__name__}")
+        return
+    for index, trigger in enumerate(triggers):
+        place = (*path, index)
+        yield from _one(place, trigger, _OUTER)
+        if isinstance(trigger, dict) and flow and trigger.get("parameters") is not None:
+            yield from _parameters((*place, "parameters"), trigger["parameters"], flow)
+        if isinstance(trigger, dict) and is_process and trigger.get("job_variables") is not None:
+            yield from variable_problems((*place, "job_variables"), trigger["job_variables"])
+
+
+def _one(path: Path, trigger: object, models: dict[str, type[BaseModel]]) -> Iterator[Problem]:
+    if not isinstance(trigger, dict):
+        yield Problem(path=path, text=f"expected a mapping, found {type(trigger).__name__}")
+        return
+    kind = deployment_trigger_discriminator(trigger)
+    if kind not in models:
+        yield Problem(path=(*path, "type"), text=f"{kind!r}; expected one of {', '.join(models)}")
+        return
+    known = keys_of(models[kind])
+    wrong = [key for key in trigger if key not in known]
+    yield from (unknown((*path, key), known) for key in wrong)
+    if kind == "event":
+        yield from _event(path, trigger)
+    elif kind == "metric" and isinstance(trigger.get("metric"), dict):
+        inner = keys_of(MetricTriggerQuery)
+        yield from (unknown((*path, "metric", key), inner) for key in trigger["metric"] if key not in inner)
+    elif kind in ("compound", "sequence"):
+        for index, one in enumerate(trigger.get("triggers") or ()):
+            yield from _one((*path, "triggers", index), one, _INNER)
+    yield from _typed(path, {key: trigger[key] for key in trigger if key in known}, models[kind])
+
+
+def _event(path: Path, trigger: dict[str, Any]) -> Iterator[Problem]:
+    expected = _listed(trigger.get("expect"))
+    if not expected:
+        yield Problem(
+            path=(*path, "expect"), text="missing or empty: it would fire on every event; say which"
+        )
+    named = [(key, name) for key in ("expect", "after") for name in _listed(trigger.get(key))]
+    yield from (
+        Problem(path=(*path, key), text=wrong) for key, name in named if (wrong := event_problem(name))
+    )
+    for key in ("match", "match_related"):
+        for labels in _listed(trigger.get(key)):
+            yield from _labels((*path, key), labels)
+    yield from (
+        Problem(path=(*path, "for_each"), text=f"{label!r}: {wrong}")
+        for label in _listed(trigger.get("for_each"))
+        if (wrong := label_problem(str(label)))
+    )
+    yield from _limits(path, trigger, expected)
+
+
+def _limits(path: Path, trigger: dict[str, Any], expected: list[object]) -> Iterator[Problem]:
+    """Yield that a trigger limits nothing: a run that starts a run that starts a run has no end."""
+    says = trigger.get("match") or trigger.get("match_related")
+    is_general = any(str(name).startswith("prefect.") for name in expected)
+    if not says and ("match" in trigger or is_general):
+        yield Problem(
+            path=(*path, "match"),
+            text="missing or empty: it would fire for every resource; say which, such as "
+            "prefect.resource.id: prefect.flow-run.*, or match_related with its flow",
+        )
+
+
+def _labels(path: Path, labels: object) -> Iterator[Problem]:
+    if not isinstance(labels, dict):
+        yield Problem(path=path, text=f"expected a mapping of labels, found {type(labels).__name__}")
+        return
+    for label in labels:
+        wrong = label_problem(str(label))
+        if wrong:
+            yield Problem(path=(*path, str(label)), text=wrong)
+
+
+def _parameters(path: Path, parameters: object, flow: Flow[..., Any]) -> Iterator[Problem]:
+    """Yield what is wrong with a trigger's parameters, leaving out the values that an event fills in."""
+    for problem in parameter_problems(path, parameters, flow):
+        key = problem.path[len(path)] if len(problem.path) > len(path) else None
+        value = parameters.get(key) if isinstance(parameters, dict) else None
+        if problem.text.startswith("unknown") or not is_template(value):
+            yield problem
+
+
+def _listed(value: object) -> list[object]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set) else [value]
+
+
+def _typed(path: Path, trigger: dict[str, Any], model: type[BaseModel]) -> Iterator[Problem]:
+    # Whether a trigger is enabled may be said by a variable of the server.
+    given = {key: value for key, value in trigger.items() if not is_template(value)}
+    try:
+        model.model_validate(given)
+    except ValidationError as error:
+        yield from of_validation(path, error)
