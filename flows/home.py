@@ -58,6 +58,12 @@ class Home(Record):
         return Trust(trusted_keys=self.keys.trusted, unsigned=unsigned)
 
 
+def may_be_stored(home: Home) -> bool:
+    """Return whether there is an MLflow to ask for a run: asking makes the database where there is none."""
+    database = home.tracking_uri.removeprefix("sqlite:///")
+    return database == home.tracking_uri or Path(database).is_file()
+
+
 def current_home() -> Home:
     """Return the home folder of this process: PT_PIPELINE_HOME, or .pt-pipeline here."""
     return Home(root=str(Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()))

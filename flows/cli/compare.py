@@ -10,7 +10,7 @@ from typing import Literal
 from flows.cli.output import messages, print_json
 from flows.cli.run import read_result
 from flows.cli.views import View, champion_view, history_view, variants_view
-from flows.home import Home
+from flows.home import Home, may_be_stored
 from pt_core.decision.result import RunResult
 from pt_core.decision.tables import to_csv, to_markdown
 from pt_core.errors import ConfigError
@@ -79,28 +79,45 @@ def choose_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
 def find_runs(names: Sequence[str], home: Home) -> list[Path]:
     """Return the folders of runs by name, or that of the latest where no name is given.
 
+    A run that is not here, or is named by its id in MLflow, is fetched from there first.
+
     Raises:
         ConfigError: there is no such run, or one is named twice.
+        IntegrityError: MLflow holds other bytes than the run left.
     """
-    known = _known(home)
-    by_name = {folder.name: folder for folder in known}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        raise ConfigError(f"no run named {unknown[0]!r}; known are {', '.join(list(by_name)[-5:])}")
+    by_name = {folder.name: folder for folder in _known(home)}
+    if not names and not by_name:
+        raise _none(home)
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ConfigError(f"run {twice!r} is named twice; name each run once")
-    return [by_name[name] for name in names] or known[-1:]
+    chosen = names or list(by_name)[-1:]
+    return [by_name.get(name) or _fetched(name, home, known=list(by_name)) for name in chosen]
+
+
+def _fetched(name: str, home: Home, *, known: Sequence[str]) -> Path:
+    """Return the folder of a run that another home made and MLflow keeps."""
+    here = f"known in {home.runs} are {', '.join(known[-5:]) or 'none'}"
+    if not may_be_stored(home):
+        raise ConfigError(f"no run named {name!r}; {here}")
+    # Here, since MLflow takes seconds to import.
+    from flows.fetch import fetch_run
+
+    try:
+        return home.runs / fetch_run(home, name).run_name
+    except ConfigError as error:
+        raise error.with_message(f"{error.message}; {here}") from error
 
 
 def _known(home: Home) -> list[Path]:
     """Return the folders of all finished runs, the latest last."""
-    known = sorted(
+    return sorted(
         (path.parent for path in home.runs.glob("*/run.json")), key=lambda p: (p / "run.json").stat().st_mtime
     )
-    if not known:
-        raise ConfigError(f"no run in {home.runs} yet; start one with: pt-pipeline run")
-    return known
+
+
+def _none(home: Home) -> ConfigError:
+    return ConfigError(f"no run in {home.runs} yet; start one with: pt-pipeline run")
 
 
 def _history(
@@ -111,7 +128,10 @@ def _history(
         return [read_result(folder) for folder in find_runs(names, home)], False
     found: list[RunResult] = []
     seen: set[str] = set()
-    for folder in reversed(_known(home)):
+    known = _known(home)
+    if not known:
+        raise _none(home)
+    for folder in reversed(known):
         try:
             result = read_result(folder)
         except ConfigError as error:
@@ -124,8 +144,8 @@ def _history(
         if len(found) > last:
             return found[:last], True
     if not found:
-        known = ", ".join(sorted(seen)) or "none that this version reads"
-        raise ConfigError(f"no run of pipeline {pipeline!r} in {home.runs}; known are {known}")
+        read = ", ".join(sorted(seen)) or "none that this version reads"
+        raise ConfigError(f"no run of pipeline {pipeline!r} in {home.runs}; known are {read}")
     return found, False
 
 
