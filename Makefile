@@ -23,11 +23,12 @@ install: $(READY) ## Make the environment
 run: $(READY) ## Run the main job on the digits example (ARGS passes options)
 	$(BIN)/pt-pipeline run $(ARGS)
 
-check: $(READY) ## Lint, format, types, layers: exactly what CI runs before the tests
+check: $(READY) ## Lint, format, types, layers, deployments: exactly what CI runs before the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deployments check-deployments prefect.yaml
 
 test: $(READY) ## Every test but the long campaigns
 	$(BIN)/python -m pytest -m "not campaign" $(PARALLEL) $(ARGS)
