@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pt_core.errors import ConfigError, StepUnavailable
 
+_TIMEOUT_S = 10
 _DRIVERS = {"prefect": "asyncpg", "mlflow": "psycopg2"}
 """What each server talks to PostgreSQL with; Prefect takes no other, and it is MLflow's own default."""
 
@@ -34,12 +35,30 @@ def database_url(server: str, url: str | None, *, sqlite: Path) -> str:
             f"--{server}-database: {found}: expected postgresql://user:password@host:port/database, "
             f"to which the driver {driver} is added"
         )
-    _check_parts(server, f"postgresql://{rest}")
     if importlib.util.find_spec(driver) is None:
         raise StepUnavailable(
             f"--{server}-database: PostgreSQL needs {driver}, which is not installed: pip install 'pt-pipeline[postgres]'"
         )
+    _check_parts(server, f"postgresql://{rest}")
+    _check_answer(server, f"postgresql://{rest}")
     return f"postgresql+{driver}://{rest}"
+
+
+def _check_answer(server: str, url: str) -> None:
+    """Refuse a database that does not let us in: MLflow would try for minutes before it says so."""
+    if importlib.util.find_spec("psycopg2") is None:
+        return
+    import psycopg2
+
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return
+    try:
+        # What follows the question mark is for the server's own driver.
+        psycopg2.connect(parts._replace(query="").geturl(), connect_timeout=_TIMEOUT_S).close()
+    except psycopg2.OperationalError as error:
+        said = " ".join(str(error).split())
+        raise ConfigError(f"--{server}-database: {said}; start the database, or mend the address") from None
 
 
 def _check_parts(server: str, url: str) -> None:

@@ -62,7 +62,7 @@ def _follow(process: subprocess.Popen[bytes], said: Follower, home: Path) -> Non
         if ended is not None:
             raise typer.Exit(ended)
         if is_ready and state is not None:
-            Screen().show_links(state, home)
+            Screen(is_attached=False).show_links(state, home)
             return
         time.sleep(_POLL_S)
 
@@ -72,7 +72,7 @@ def main() -> None:
     from deployments.stack.up import up
 
     options = StackOptions.from_json(sys.stdin.read())
-    guarded(lambda: up(options, screen=Screen(shows_logs=False)), as_json=False)
+    guarded(lambda: up(options, screen=Screen(is_attached=False)), as_json=False)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ def answers(service: Service, *, login: str | None = None, since: float = 0.0) -
     return body is not None and any(_is_ours(worker, since) for worker in json.loads(body))
 
 
+def lets_in(url: str, login: tuple[str, str]) -> bool:
+    """Return whether MLflow takes a user's password."""
+    return ask(f"{url}/api/2.0/mlflow/users/current", login=":".join(login)) is not None
+
+
 def ask(address: str, *, login: str | None = None, document: object = None) -> bytes | None:
     """Return the body of an answer with status 200; ``None`` for every other one, and for none."""
     request = urllib.request.Request(address)  # noqa: S310 - http addresses of our own making

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Sequence
 
@@ -48,6 +49,8 @@ def _taken(host: str, port: int) -> str | None:
     except socket.gaierror:
         raise ConfigError(f"--host {host}: is no address of this machine") from None
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ConfigError(f"--host {host}: is no address of this machine") from None
         owner = _owner(port)
         return f"is in use{owner}" if owner or _listens(port) else f"cannot be listened on: {error.strerror}"
     return None

@@ -15,11 +15,13 @@ WARNING = "warning: "
 
 
 def prepare(prefect_file: Path) -> int:
-    """Create what is missing and apply what changed; return the exit code of ``prefect deploy``."""
+    """Create what is missing and apply what changed; return the exit code of ``prefect deploy``.
+
+    Runs will work in the current folder, so that a configuration is named by its path in there.
+    """
     _ensure_work_pool()
     deployed = subprocess.run(
         python("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)),
-        cwd=prefect_file.parent,
         check=False,
     )
     if deployed.returncode == 0:

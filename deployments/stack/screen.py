@@ -21,8 +21,8 @@ _WIDTH = 11
 class Screen:
     """The terminal of one ``up``."""
 
-    shows_logs: bool = True
-    """Whether the services' logs are shown: a detached stack has nobody to show them to, and they are kept anyway."""
+    is_attached: bool = True
+    """Whether somebody looks on as long as the stack runs: a detached one shows no logs, which are kept anyway."""
 
     @contextlib.contextmanager
     def waiting(self, name: str) -> Iterator[None]:
@@ -46,12 +46,12 @@ class Screen:
         for name, where in rows:
             results.print(f"  {name:<{width}}  {escape(where)}", soft_wrap=True, highlight=False)
         self.say(
-            f"{'Ctrl-C or ' if self.shows_logs else ''}pt-pipeline down stops it; pt-pipeline status looks at it"
+            f"{'Ctrl-C or ' if self.is_attached else ''}pt-pipeline down stops it; pt-pipeline status looks at it"
         )
 
     def log(self, name: str, lines: Iterable[str]) -> None:
         """Print lines of a service's log, each with the service's name before it."""
-        for line in lines if self.shows_logs else ():
+        for line in lines if self.is_attached else ():
             prefix = f"[{_COLOURS.get(name, 'white')}]{name:<{_WIDTH}}│[/]"
             messages.print(f"{prefix} {escape(line)}", soft_wrap=True, highlight=False)
 

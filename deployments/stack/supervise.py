@@ -18,7 +18,7 @@ from deployments.stack.child import (
     start_again,
     start_child,
 )
-from deployments.stack.health import answers
+from deployments.stack.health import answers, lets_in
 from deployments.stack.interrupts import Interrupts
 from deployments.stack.logs import tail
 from deployments.stack.options import StackOptions
@@ -29,8 +29,8 @@ from deployments.stack.services import Secrets, Service, python, shared_environm
 from deployments.stack.state_file import write_state
 from deployments.stack.stopping import stop
 from deployments.stack.watcher import dismiss, start_watcher
-from flows.stack_state import StackState, stack_folder
-from pt_core.errors import StepFailed
+from flows.stack_state import StackState, secrets_folder, stack_folder
+from pt_core.errors import ConfigError, StepFailed
 
 START_PATIENCE_S = 180.0
 """How long a service may take until it answers: a fresh database on a busy machine takes a minute."""
@@ -85,7 +85,8 @@ def run_stack(stack: Stack) -> None:
         if start_all(stack):
             stack.is_ready = True
             _write(stack)
-            stack.screen.show_links(_state(stack), stack.home)
+            if stack.screen.is_attached:
+                stack.screen.show_links(_state(stack), stack.home)
             _watch(stack, watcher)
     finally:
         stack.screen.say("stopping")
@@ -142,12 +143,28 @@ def _look_at(stack: Stack, child: Child) -> None:
     service, seconds = child.service, time.time() - child.began
     if answers(service, login=stack.secrets.prefect_login, since=child.began):
         child.is_ready = True
+        _check_login(stack, service)
         stack.screen.started(service.name, service.url, seconds)
     elif seconds > START_PATIENCE_S:
         raise StepFailed(
             f"{service.name}: no answer from {service.health} after {START_PATIENCE_S:g} s; "
             f"its log is {child.follower.path}",
             details=tail(child.follower.path, num_lines=TAIL_LINES),
+        )
+
+
+def _check_login(stack: Stack, service: Service) -> None:
+    """Refuse a password that MLflow does not know: it takes one when its users' database is made, and never again.
+
+    Raises:
+        ConfigError: what to do.
+    """
+    login = stack.secrets.mlflow_login
+    if service.name == "mlflow" and service.url and login and not lets_in(service.url, login):
+        raise ConfigError(
+            f"mlflow: does not take the password in {secrets_folder(stack.home) / 'mlflow'}, which is not the one its users' "
+            f"database was made with; bring that file back, or remove {stack_folder(stack.home) / 'mlflow-auth.db'} "
+            "to begin with one user"
         )
 
 
@@ -161,7 +178,7 @@ def _apply_deployments(stack: Stack) -> bool:
     log = stack_folder(stack.home) / "deployments.log"
     log.unlink(missing_ok=True)
     command = python("deployments.stack.prepare", str(stack.prefect_file))
-    process = start(command, environment=stack.shared, log=log, folder=log.parent)
+    process = start(command, environment=stack.shared, log=log, folder=Path.cwd())
     if not _until(stack, lambda: process.poll() is not None):
         return False
     if process.returncode != 0:
