@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flows.config import PipelineConfig
+from flows.home import current_home
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import open_bundle, read_info
 from pt_core.data.checks import join
@@ -18,10 +19,10 @@ _FILLED_IN = ("input_shape", "num_classes")
 
 
 def find_checkpoint(named: str, *, base_dir: Path, where: str) -> Checkpoint:
-    """Return the checkpoint in a folder, every byte of it checked.
+    """Return the checkpoint in a folder, or of a run in MLflow, every byte of it checked.
 
     Args:
-        named: the folder, absolute or relative to ``base_dir``.
+        named: the folder, absolute or relative to ``base_dir``; or ``runs:/RUN/checkpoint``.
         base_dir: see above.
         where: the setting or option that names it.
 
@@ -29,6 +30,11 @@ def find_checkpoint(named: str, *, base_dir: Path, where: str) -> Checkpoint:
         ConfigError: there is no such folder, or it is no place on this machine.
         IntegrityError: it is damaged, or holds something else than a checkpoint.
     """
+    if named.startswith("runs:/"):
+        # Here, since MLflow takes seconds to import.
+        from flows.fetch import fetch_checkpoint
+
+        return fetch_checkpoint(current_home(), named)
     if named.startswith("models:/"):
         raise ConfigError(
             f"{where}: {named}: a registered model is an artifact and no checkpoint; give the folder of the "
@@ -37,7 +43,8 @@ def find_checkpoint(named: str, *, base_dir: Path, where: str) -> Checkpoint:
     folder = base_dir / named
     if not folder.is_dir():
         raise ConfigError(
-            f"{where}: no folder {folder}; expected that of a checkpoint, as pt-pipeline train prints it"
+            f"{where}: no folder {folder}; expected that of a checkpoint, as pt-pipeline train prints it, or "
+            "runs:/RUN/checkpoint with the name or the MLflow id of a run"
         )
     bundle, manifest = open_bundle(folder, kind="checkpoint")
     return read_info(bundle, manifest, Checkpoint)

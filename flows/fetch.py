@@ -72,13 +72,8 @@ def missing_bundles(result: RunResult) -> list[str]:
     ]
 
 
-def is_stored_checkpoint(named: str) -> bool:
-    """Return whether a checkpoint is named as MLflow knows it: ``runs:/RUN/checkpoint``."""
-    return _CHECKPOINT_URI.fullmatch(named) is not None
-
-
 def fetch_checkpoint(home: Home, named: str) -> Checkpoint:
-    """Return the checkpoint of a run, named ``runs:/RUN/checkpoint`` or by the run alone, in this home.
+    """Return the checkpoint of a run, named ``runs:/RUN/checkpoint``, in this home.
 
     Raises:
         ConfigError: MLflow has no such run, or the run kept no checkpoint there.
@@ -86,7 +81,9 @@ def fetch_checkpoint(home: Home, named: str) -> Checkpoint:
         StepFailed: MLflow did not answer.
     """
     parts = _CHECKPOINT_URI.fullmatch(named)
-    stored = find_run(home.tracking_uri, parts["run"] if parts else named)
+    if parts is None:
+        raise ConfigError(f"{named}: expected runs:/RUN/checkpoint, with the name or the MLflow id of a run")
+    stored = find_run(home.tracking_uri, parts["run"])
     digest = stored.tags.get("checkpoint_digest", "")
     if not _DIGEST.fullmatch(digest):
         raise ConfigError(f"{stored.name}: has no checkpoint in MLflow; the run is {stored.status}")

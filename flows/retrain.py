@@ -11,7 +11,8 @@ from prefect.states import Completed, Failed
 from flows.approval import check_can_ask
 from flows.check import check
 from flows.home import activate
-from flows.lifecycle import RUNNER, main_job
+from flows.job import RUNNER
+from flows.lifecycle import main_job
 from flows.load import DEFAULT_CONFIG
 from flows.retrain_form import (
     AS_CONFIGURED,
