@@ -132,10 +132,11 @@ def _mlflow(options: StackOptions, secrets: Secrets) -> Service:
         # With its default of four workers and a job runner it is 15 processes and 2.4 GiB.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.mlflow_sessions,
-        "MLFLOW_AUTH_CONFIG_PATH": f"{home.root}/stack/mlflow-auth.ini",
     }
     login: tuple[str, ...] = ()
     if secrets.mlflow_login:
+        # Not without passwords: MLflow reads it then, too, and answers no search where it is not there.
+        environment["MLFLOW_AUTH_CONFIG_PATH"] = f"{home.root}/stack/mlflow-auth.ini"
         environment["MLFLOW_AUTH_ADMIN_USERNAME"], environment["MLFLOW_AUTH_ADMIN_PASSWORD"] = (
             secrets.mlflow_login
         )
