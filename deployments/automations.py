@@ -31,8 +31,12 @@ _PROCESS_POOL = {"prefect.resource.name": "local", "prefect.resource.role": "wor
 _NOT_MAINTENANCE = {"prefect.resource.name": "!maintenance", "prefect.resource.role": "flow"}
 
 
-def apply_automations() -> tuple[str, ...]:
+def apply_automations(*, silence_s: float = SILENCE_S, start_s: float = START_S) -> tuple[str, ...]:
     """Make every automation of the product, or bring it up to date; one that a person paused stays paused.
+
+    Args:
+        silence_s: how long a run may say nothing before it counts as dead; more than two of its heartbeats.
+        start_s: how long a run may take to start.
 
     Returns:
         Their names.
@@ -42,8 +46,8 @@ def apply_automations() -> tuple[str, ...]:
     """
     with get_client(sync_client=True) as client:
         wanted = (
-            _silent_runs(silence_s=SILENCE_S),
-            _runs_that_never_start(),
+            _silent_runs(silence_s),
+            _runs_that_never_start(start_s),
             _close_what_is_left(_maintenance_id(client)),
             *notifications(),
         )
@@ -52,7 +56,7 @@ def apply_automations() -> tuple[str, ...]:
     return tuple(automation.name for automation in wanted)
 
 
-def _silent_runs(*, silence_s: float) -> AutomationCore:
+def _silent_runs(silence_s: float) -> AutomationCore:
     """A run that said it lives and says no more: its process, and the worker that would have told, are gone."""
     return AutomationCore(
         name=f"{TAG}: crash silent runs",
@@ -78,7 +82,7 @@ def _silent_runs(*, silence_s: float) -> AutomationCore:
     )
 
 
-def _runs_that_never_start() -> AutomationCore:
+def _runs_that_never_start(start_s: float) -> AutomationCore:
     """A run whose worker died between taking it and starting its process, which sends no heartbeat to miss."""
     return AutomationCore(
         name=f"{TAG}: crash runs that never start",
@@ -91,11 +95,11 @@ def _runs_that_never_start() -> AutomationCore:
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=START_S),
+            within=timedelta(seconds=start_s),
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, message=f"not started within {START_S} s: its worker is gone"
+                state=StateType.CRASHED, message=f"not started within {start_s:g} s: its worker is gone"
             )
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -87,5 +88,7 @@ def _client() -> httpx.Client:
         auth = httpx.BasicAuth(user, password)
     elif api.key:
         headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
-    verify: bool | str = not api.tls_insecure_skip_verify and (api.ssl_cert_file or True)
+    verify = ssl.create_default_context(cafile=api.ssl_cert_file)
+    if api.tls_insecure_skip_verify:
+        verify.check_hostname, verify.verify_mode = False, ssl.CERT_NONE
     return httpx.Client(headers=headers, auth=auth, verify=verify, timeout=PATIENCE_S)

@@ -1,0 +1,310 @@
+"""The automations on a real Prefect server: what fires them, and above all what does not."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect import flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Pending, Running
+from servers import free_port, served
+
+from deployments.automations import apply_automations
+from pt_core.errors import ConfigError
+from tasks.events import emit
+
+TOKEN = "a-token-that-nobody-may-see"
+SILENCE_S = 10
+"""The least that Prefect allows."""
+
+
+class Receiver(HTTPServer):
+    """Keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got: list[dict[str, Any]] = []
+
+    def wait(self, num: int, *, seconds: float = 15) -> list[dict[str, Any]]:
+        end = time.monotonic() + seconds
+        while len(self.got) < num and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.got
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Takes JSON."""
+
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if TOKEN in self.path and self.headers["content-type"] == "application/json":
+            self.server.got.append(json.loads(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    server = Receiver()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prefect") / "server.log"
+
+
+@pytest.fixture(scope="module")
+def prefect(log: Path) -> Iterator[SyncPrefectClient]:
+    """A client of a server of this file's own: the automations here act on whatever runs there."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        "PREFECT_HOME": str(log.parent / "home"),
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{log.parent}/prefect.db",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_LOGGING_LEVEL": "INFO",
+    }
+    command = f"python -m deployments.prefect_server --host 127.0.0.1 --port {port}"
+    root = str(Path(__file__).parents[2])
+    with (
+        served(command, f"{url}/api/health", log, {**environment, "PYTHONPATH": root}),
+        temporary_settings({PREFECT_API_URL: f"{url}/api"}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def refused(prefect: SyncPrefectClient) -> str:
+    """What is said where nothing is deployed yet."""
+    with pytest.raises(ConfigError) as error:
+        apply_automations()
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect: SyncPrefectClient, refused: str) -> dict[str, UUID]:
+    """Deployments by flow, without a worker: what is started stays scheduled."""
+    prefect.create_work_pool(WorkPoolCreate(name="local", type="process"))
+    schema = {"type": "object", "properties": {"remove": {"type": "boolean"}}}
+    found = {}
+    for name in ("retrain", "maintenance"):
+        found[name] = prefect.create_deployment(
+            flow_id=prefect.create_flow(flow(lambda: None, name=name)),
+            name=name,
+            tags=["pt-pipeline"],
+            work_pool_name="local",
+            concurrency_limit=1,
+            parameter_openapi_schema=schema,
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def applied(
+    prefect: SyncPrefectClient,
+    deployed: dict[str, UUID],
+    receiver: Receiver,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, ...]:
+    """The automations, with the shortest silence that Prefect allows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PT_PIPELINE_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("PT_PIPELINE_NOTIFY_URL", f"http://127.0.0.1:{receiver.server_port}/{TOKEN}")
+        return apply_automations(silence_s=SILENCE_S, start_s=SILENCE_S)
+
+
+def start(prefect: SyncPrefectClient, deployment: UUID, *, is_running: bool = True) -> Any:
+    run = prefect.create_flow_run_from_deployment(deployment)
+    prefect.set_flow_run_state(run.id, Pending())
+    if is_running:
+        prefect.set_flow_run_state(run.id, Running())
+    return run
+
+
+def post(
+    prefect: SyncPrefectClient, event: str, resource: str, *, tags: tuple[str, ...] = ("pt-pipeline",)
+) -> None:
+    document = {
+        "id": str(uuid.uuid4()),
+        "event": event,
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": resource},
+        "related": [
+            {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in tags
+        ],
+        "payload": {"body": "no body of ours"},
+    }
+    httpx.post(f"{prefect.api_url}events", json=[document]).raise_for_status()
+
+
+def beat(prefect: SyncPrefectClient, run: Any, **options: Any) -> None:
+    post(prefect, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run.id}", **options)
+
+
+def state_of(prefect: SyncPrefectClient, run: Any) -> str:
+    return str(prefect.read_flow_run(run.id).state.name)
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        time.sleep(0.2)
+    return what()
+
+
+def slots(prefect: SyncPrefectClient, deployment: UUID) -> int:
+    limit = prefect.read_global_concurrency_limit_by_name(f"deployment:{deployment}")
+    return int(limit.active_slots)
+
+
+def maintenance_runs(prefect: SyncPrefectClient, deployed: dict[str, UUID]) -> list[Any]:
+    chosen = DeploymentFilter(id=DeploymentFilterId(any_=[deployed["maintenance"]]))
+    return prefect.read_flow_runs(deployment_filter=chosen)
+
+
+def test_a_silent_run_crashes_frees_its_slot_starts_the_maintenance_and_is_told_of(
+    prefect: SyncPrefectClient,
+    deployed: dict[str, UUID],
+    applied: tuple[str, ...],
+    receiver: Receiver,
+    log: Path,
+) -> None:
+    assert len(applied) == 5
+    silent = start(prefect, deployed["retrain"])
+    # Neither of these may be taken for it: one goes on, one ended in a state of its own name, one is nobody's of ours.
+    fine, ended, foreign = (
+        prefect.create_flow_run(flow(lambda: None, name=name)) for name in ("a", "b", "c")
+    )
+    for run in (fine, ended, foreign):
+        prefect.set_flow_run_state(run.id, Running())
+    for run in (silent, fine, ended):
+        beat(prefect, run)
+    beat(prefect, foreign, tags=("others",))
+    never_started = start(prefect, deployed["maintenance"], is_running=False)
+    assert slots(prefect, deployed["retrain"]) == 1
+    # As the server tells of the end of a run; a run without a deployment has no tag of ours on that event.
+    post(prefect, "prefect.flow-run.Nothing to do", f"prefect.flow-run.{ended.id}")
+    started = time.monotonic()
+    beats = iter(range(3, 60, 3))
+    following = next(beats)
+    while state_of(prefect, silent) != "Crashed" and time.monotonic() - started < 40:
+        if time.monotonic() - started > following:
+            beat(prefect, fine)
+            following = next(beats)
+        time.sleep(0.2)
+    took = time.monotonic() - started
+    assert SILENCE_S - 1 < took < SILENCE_S + 15
+    assert wait_for(lambda: slots(prefect, deployed["retrain"]) == 0, 10)
+    assert wait_for(lambda: state_of(prefect, never_started) == "Crashed", 15)
+    assert [state_of(prefect, run) for run in (fine, ended, foreign)] == ["Running"] * 3
+    # For the crash of retrain, and not for that of the maintenance itself, or there would be one for ever.
+    assert wait_for(lambda: len(maintenance_runs(prefect, deployed)) == 2, 10)
+    made = [run for run in maintenance_runs(prefect, deployed) if run.id != never_started.id]
+    assert [run.parameters for run in made] == [{"remove": False}]
+    told = receiver.wait(2)
+    assert sorted(one["subject"] for one in told) == sorted([silent.name, never_started.name])
+    (said,) = [one["text"] for one in told if one["subject"] == silent.name]
+    assert (
+        said
+        == f"The run {silent.name} of retrain crashed: no heartbeat for 10 s: its process and its worker are gone"
+    )
+    assert TOKEN not in log.read_text()
+
+
+def test_events_of_ours_are_posted_and_unrelated_ones_are_not(
+    prefect: SyncPrefectClient, applied: tuple[str, ...], receiver: Receiver
+) -> None:
+    receiver.got.clear()
+    num_before = len(prefect.read_flow_runs())
+    for event, resource in (
+        ("pt-pipeline.maintenance.finished", "pt-pipeline.run.x"),
+        ("pt-pipeline.gate.refused", "somebody-elses.run.x"),
+        ("prefect.flow-run.Completed", "prefect.flow-run.x"),
+        ("github.push", "github.repository.x"),
+    ):
+        post(prefect, event, resource)
+    said = 'digits: "refused"\n<b>3 of 4</b>, see https://me:secret@mlflow.example/x'
+    assert emit("pt-pipeline.gate.refused", resource_id="pt-pipeline.run.r1", resource_name="r1", body=said)
+    (told,) = receiver.wait(1)
+    assert told["event"] == "pt-pipeline.gate.refused"
+    assert (told["subject"], told["text"]) == ("r1", said.replace("me:secret@", ""))
+    time.sleep(1)
+    assert len(receiver.got) == 1
+    assert len(prefect.read_flow_runs()) == num_before
+
+
+def test_applying_again_changes_nothing_mends_what_was_changed_and_leaves_paused_what_was_paused(
+    prefect: SyncPrefectClient, applied: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    before = {one.name: one for one in prefect.read_automations()}
+    paused = before["pt-pipeline: crash runs that never start"]
+    prefect.pause_automation(paused.id)
+    names = apply_automations()
+    after = {one.name: one for one in prefect.read_automations()}
+    assert set(after) == set(before) == set(applied)
+    assert len(names) == 3
+    assert {name: one.id for name, one in after.items()} == {name: one.id for name, one in before.items()}
+    assert not after[paused.name].enabled
+    silent = after["pt-pipeline: crash silent runs"]
+    assert silent.trigger.within.total_seconds() == 70 < 90 - 5 - 5
+    assert silent.trigger.match_related[0].root["prefect.resource.id"] == "prefect.tag.pt-pipeline"
+
+
+def test_an_address_that_is_none_is_refused_without_being_repeated(
+    prefect: SyncPrefectClient, applied: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    for wrong in (f"ftp://{TOKEN}", TOKEN, f"https:///{TOKEN}", f"http://h/{TOKEN} x", f"http://h:x/{TOKEN}"):
+        monkeypatch.setenv("PT_PIPELINE_NOTIFY_URL", wrong)
+        with pytest.raises(ConfigError) as refused:
+            apply_automations()
+        assert "PT_PIPELINE_NOTIFY_URL: expected one address" in str(refused.value)
+        assert TOKEN not in str(refused.value)
+    monkeypatch.delenv("PT_PIPELINE_NOTIFY_URL")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "notify").write_text("nonsense\n")
+    with pytest.raises(ConfigError, match="secrets/notify: expected one address"):
+        apply_automations()
+
+
+def test_every_automation_names_what_it_waits_for(
+    prefect: SyncPrefectClient, applied: tuple[str, ...]
+) -> None:
+    """A trigger that expects nothing fires on everything."""
+    found = prefect.read_automations()
+    assert len(found) == len(applied) > 0
+    for one in found:
+        assert one.trigger.expect, one.name
+        assert one.trigger.match.root, one.name
+        assert len(one.actions) == 1
+
+
+def test_the_deployments_come_first(refused: str) -> None:
+    assert refused.startswith("maintenance/maintenance: is not deployed; deploy first")
