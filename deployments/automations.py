@@ -42,18 +42,16 @@ def apply_automations(*, silence_s: float = SILENCE_S, start_s: float = START_S)
         Their names.
 
     Raises:
-        ConfigError: the deployment of the maintenance is not there, or the address to notify is none.
+        ConfigError: the address to notify is none; or the maintenance is not deployed, when all others are made.
     """
+    wanted = (_silent_runs(silence_s), _runs_that_never_start(start_s), *notifications())
     with get_client(sync_client=True) as client:
-        wanted = (
-            _silent_runs(silence_s),
-            _runs_that_never_start(start_s),
-            _close_what_is_left(_maintenance_id(client)),
-            *notifications(),
-        )
         for automation in wanted:
             _apply(client, automation)
-    return tuple(automation.name for automation in wanted)
+        # Last, since a file of deployments of the user's own may lack it, and the others are good without.
+        closing = _close_what_is_left(_maintenance_id(client))
+        _apply(client, closing)
+    return tuple(automation.name for automation in (*wanted, closing))
 
 
 def _silent_runs(silence_s: float) -> AutomationCore:
