@@ -64,6 +64,41 @@ def train(
 
 
 @app.command()
+def evaluate(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Name or MLflow id of a finished run, runs:/RUN/checkpoint, or a checkpoint's folder; the latest run "
+            "if left out.",
+            show_default=False,
+        ),
+    ] = "",
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config",
+            metavar="FILE|NAME",
+            help="Whose data, measures and gate to take; the run's own if left out. A checkpoint needs one.",
+            show_default=False,
+        ),
+    ] = "",
+    overrides: Set = None,
+    home: HomeFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Measure and judge the artifacts of a finished run anew, on this machine and without training.
+
+    A run that another home made is fetched from MLflow; its key must be trusted here (pt-pipeline keys trust).
+    """
+    from flows.cli.evaluate import evaluate as command
+
+    guarded(
+        lambda: command(run, config, tuple(overrides or ()), activate(home), as_json=as_json),
+        as_json=as_json,
+    )
+
+
+@app.command()
 def plan(
     config: Config = DEFAULT_CONFIG, overrides: Set = None, home: HomeFolder = None, as_json: Json = False
 ) -> None:

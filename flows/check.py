@@ -46,9 +46,7 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     settings = load_config(path, overrides)
     plan = make_plan(settings.variants)
     add_code_path(path.parent)
-    check_target(settings.model.target)
-    for target, where in code_of(settings.evaluation).items():
-        check_target(target, where=where)
+    check_code(settings)
     if settings.data.factory is not None:
         check_target(settings.data.factory.target, where="data.factory.target")
     check_paths(settings.data, path.parent)
@@ -56,3 +54,14 @@ def check(config: str, overrides: tuple[str, ...]) -> Checked:
     check_library(settings.data.augmentation)
     warm_start_source(settings, base_dir=path.parent)
     return Checked(name=config, path=str(path), settings=settings, plan=plan)
+
+
+def check_code(settings: PipelineConfig) -> None:
+    """Refuse import paths of the network, of slices and of metrics behind which there is nothing.
+
+    Raises:
+        ConfigError: which setting names it.
+    """
+    check_target(settings.model.target)
+    for target, where in code_of(settings.evaluation).items():
+        check_target(target, where=where)

@@ -83,6 +83,30 @@ def check_network(checkpoint: Checkpoint, settings: PipelineConfig) -> None:
     _refuse(checkpoint, list(_model_problems(checkpoint, settings)))
 
 
+def check_evaluable(checkpoint: Checkpoint, dataset: Dataset) -> tuple[str, ...]:
+    """Return what a reader should know where a network is measured on other samples than it was trained among.
+
+    Raises:
+        ConfigError: it cannot take them, or knows other classes.
+    """
+    problems = list(_encoding_problems(checkpoint.spec, dataset))
+    if checkpoint.labels != dataset.labels:
+        problems.append(f"data.labels: it knows {join(checkpoint.labels)}, expected {join(dataset.labels)}")
+    if problems:
+        raise ConfigError(f"{checkpoint.directory} cannot be measured on these samples", details=problems)
+    if checkpoint.data_fingerprint != dataset.fingerprint:
+        return (
+            f"measured on other data than it was trained on: fingerprint {dataset.fingerprint[:12]}, the training's is "
+            f"{checkpoint.data_fingerprint[:12]}; samples that it learnt from may be among the test samples",
+        )
+    if changed := _other_splits(checkpoint, dataset):
+        return (
+            f"the samples of its training were split otherwise ({', '.join(changed)}), so some of the test samples may "
+            "be what it learnt from",
+        )
+    return ()
+
+
 def _refuse(checkpoint: Checkpoint, problems: list[str]) -> None:
     if problems:
         raise ConfigError(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from flows.home import Home
 from flows.rebase import rebased
+from flows.store_lock import store_in_use
 from pt_core.artifacts.artifact import open_artifact
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.artifacts.guard import signed_or_named, vouch, vouch_for_checkpoint
@@ -47,6 +48,12 @@ def fetch_run(home: Home, name: str) -> RunResult:
         StepFailed: MLflow did not answer.
     """
     stored = find_run(home.tracking_uri, name)
+    # Until the run is listed here, nothing says that its bundles are in use.
+    with store_in_use(home):
+        return _fetch_run(home, stored)
+
+
+def _fetch_run(home: Home, stored: StoredRun) -> RunResult:
     folder = home.runs / stored.name
     if (folder / RESULT).is_file():
         result = _read(folder / RESULT)

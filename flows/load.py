@@ -64,12 +64,26 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     Raises:
         ConfigError: one line for each problem, with its path, what was expected and the nearest name.
     """
-    tree = read_tree(path)
-    _open_policy(tree, path.parent)
+    return settings_of(read_tree(path), overrides, base_dir=path.parent, where=path.name)
+
+
+def settings_of(tree: Tree, overrides: Sequence[str], *, base_dir: Path, where: str) -> PipelineConfig:
+    """Apply ``a.b=value`` overrides to plain settings, and validate the whole.
+
+    Args:
+        tree: the settings, which are changed in place.
+        overrides: changes to them.
+        base_dir: what the path of a policy is relative to.
+        where: what they are called in a message.
+
+    Raises:
+        ConfigError: one line for each problem, with its path, what was expected and the nearest name.
+    """
+    _open_policy(tree, base_dir)
     for override in overrides:
         apply_override(tree, override)
-        _open_policy(tree, path.parent)
-    return validate(tree, PipelineConfig, where=path.name)
+        _open_policy(tree, base_dir)
+    return validate(tree, PipelineConfig, where=where)
 
 
 R = TypeVar("R", bound=BaseModel)

@@ -42,7 +42,7 @@ def run(
 
     settings = check(config, overrides).settings
     given = find_checkpoint(str(checkpoint), base_dir=Path(), where="--from") if checkpoint else None
-    name = begin(settings.name, home)
+    name = begin(settings.name, home, mlflow_may_be_away=True)
     from flows.lifecycle import lifecycle
     from tasks.progress import use_display
 
@@ -92,7 +92,9 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     for sentence in result.warnings:
         results.print(sentence, highlight=False, markup=False, style="yellow")
     results.print(Panel(escape(result.sentence), border_style="green" if exit_code == 0 else "red"))
-    print_line("report", str(folder / "report.html"))
+    # A run that was fetched from MLflow has its page there.
+    if (folder / "report.html").is_file():
+        print_line("report", str(folder / "report.html"))
     for link in result.links:
         print_line(link.name, link.url)
     if home.tracking_uri.startswith("sqlite"):

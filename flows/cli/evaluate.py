@@ -1,0 +1,45 @@
+"""pt-pipeline evaluate: measure and judge what a finished run built, anew and on this machine."""
+
+from __future__ import annotations
+
+from flows.cli.display import terminal_display
+from flows.cli.output import fail, messages
+from flows.cli.process import begin
+from flows.cli.run import show
+from flows.home import Home
+from pt_core.errors import PtCoreError
+
+_NO_PROMOTION = "promotion.after_run=false"
+"""Measuring is no release: whoever wants one says so by a setting after this, or by pt-pipeline promote."""
+
+
+def evaluate(run: str, config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool) -> None:
+    """Run the flow with progress on the terminal, then print the table or the JSON document.
+
+    Args:
+        run: name or MLflow id of a run, or a checkpoint; the latest run if empty.
+        config: whose data, measures and gate to take; those of the run if empty.
+        overrides: changes to it.
+        home: where everything is written.
+        as_json: print one JSON document.
+
+    Raises:
+        PtCoreError: there is no such run, or a stage failed. Where no variant passed, the result is printed all the same.
+    """
+    name = begin("evaluate", home)
+    from flows.evaluate import evaluate as flow
+    from tasks.progress import use_display
+
+    named = flow.with_options(flow_run_name=name)
+    refused: PtCoreError | None = None
+    with terminal_display(messages) as display, use_display(display):
+        try:
+            named(run, config, promote="as configured", overrides=(_NO_PROMOTION, *overrides))
+        except PtCoreError as error:
+            if not any(home.runs.glob(f"{name}-*/run.json")):
+                raise
+            refused = error
+    (folder,) = home.runs.glob(f"{name}-*")
+    show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
+    if refused:
+        fail(refused)
