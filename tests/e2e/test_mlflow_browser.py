@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import json
-import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode
 
 import chromium
 import pytest
+from pages import accuracies, keep_screenshot, open_page, wait_for
 from servers import free_port, served
 
 from pt_core.decision.result import RunResult
 from tasks.dashboard import DEFAULT_PORT, dashboard_command
 
-WAIT_S = 40
 DEFAULT_DASHBOARD = f"http://127.0.0.1:{DEFAULT_PORT}"
 
 pytestmark = [
@@ -28,14 +25,6 @@ pytestmark = [
     chromium.NEEDED,
 ]
 
-ROWS = """
-const rows = {};
-for (const cell of document.querySelectorAll('.ag-row .ag-cell')) {
-  const number = cell.closest('.ag-row').getAttribute('row-index');
-  (rows[number] ??= {})[cell.getAttribute('col-id')] = cell.innerText.trim();
-}
-return Object.values(rows);
-"""
 COLUMNS = "return [...document.querySelectorAll('.ag-header-group-cell')].map(cell => cell.innerText)"
 SHOW_METRICS = "document.querySelector('.ag-body-horizontal-scroll-viewport').scrollLeft = 800"
 LOADED_PICTURES = """
@@ -100,48 +89,6 @@ def pages(home: Path, result: RunResult) -> Iterator[dict[str, str]]:
 def browser(home: Path) -> Iterator[object]:
     with chromium.running(home / "chromium") as driver:
         yield driver
-
-
-def open_page(browser, url: str, *, width: int, height: int) -> None:
-    """Open a link in a fresh page, without the assistant's panel that MLflow opens on the first visit."""
-    browser.set_window_size(width, height)
-    browser.get("about:blank")
-    browser.get(url)
-    close = "[data-component-id='mlflow.assistant.chat_panel.close']"
-    wait_for(browser, lambda: browser.execute_script("return document.body.innerText.length > 40"), "a page")
-    browser.execute_script(f'document.querySelector("{close}")?.click()')
-
-
-def wait_for(browser, condition, what: str):
-    """Return the first true value of the condition."""
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.2)
-    text = browser.execute_script("return document.body.innerText")
-    keep_screenshot(browser, "mlflow-missing.png")
-    return pytest.fail(f"{what} did not appear at {browser.current_url}; the page says:\n{text[:3000]}")
-
-
-def keep_screenshot(browser, name: str) -> None:
-    if folder := os.environ.get("PT_PIPELINE_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        time.sleep(0.5)  # the last transition
-        browser.save_screenshot(str(Path(folder) / name))
-
-
-def accuracies(browser) -> list[tuple[str, float]]:
-    """Return what the Models tab shows: the name and the accuracy of each model, sorted."""
-    found = []
-    for row in browser.execute_script(ROWS):
-        cell = next(
-            (text for column, text in row.items() if '"accuracy/accuracy"' in html.unescape(column)), ""
-        )
-        if cell and row.get("name"):
-            name = row["name"].split()[-1]  # the words before are the colour's
-            found.append((name, float(cell)))
-    return sorted(found)
 
 
 def compare_pictures(browser, name: str, count: int) -> list[dict[str, float]]:
