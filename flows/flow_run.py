@@ -1,4 +1,4 @@
-"""What a flow says of itself: the name of its folder, the tags of its MLflow run, its page."""
+"""What a flow says of itself: the name of its folder, the tags of its MLflow run, its page, its failure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
+from prefect import get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Failed
 
 from pt_core.decision.result import Link
 from pt_core.environment import describe_environment
+from pt_core.errors import PtCoreError
 from tasks.dashboard import without_secrets
 
 
@@ -26,6 +31,15 @@ def tags(config: str) -> dict[str, str]:
     # The first is the one that MLflow's own pages show.
     named = {"mlflow.source.git.commit": commit, "git_commit": commit}
     return {**named, "prefect_flow_run_id": str(flow_run.id), "config": config}
+
+
+def failed(error: PtCoreError) -> State[Any]:
+    """Return how a flow run of a deployment ends that failed for a reason with a name.
+
+    The sentence is the state's message and one line of the log; raised, it would come with a traceback of Prefect's.
+    """
+    get_run_logger().error("%s", error)
+    return Failed(message=str(error), data=error)
 
 
 def prefect_link() -> tuple[Link, ...]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from flows.approval import check_can_ask
 from flows.check import check
+from flows.flow_run import failed
 from flows.home import activate
 from flows.job import RUNNER
 from flows.lifecycle import main_job
@@ -60,9 +61,7 @@ def retrain(
         changes = form_overrides(overrides, epochs=epochs, precision=precision, gate=gate, promote=promote)
         return _retrained(config, changes, force=force)
     except PtCoreError as error:
-        # A state of our own says the sentence; Prefect's would come with a traceback.
-        get_run_logger().error("%s", error)
-        return Failed(message=str(error), data=error)
+        return failed(error)
 
 
 def _retrained(config: str, changes: tuple[str, ...], *, force: bool) -> RunResult | State[Any]:
@@ -79,7 +78,7 @@ def _retrained(config: str, changes: tuple[str, ...], *, force: bool) -> RunResu
     if earlier is None:
         return main_job(checked, home, overrides=changes, labels={INPUTS_DIGEST: digest})
     if earlier.verdict == "fail":
-        raise GateRefused(f"{earlier.sentence}; not run again, as {_same_as(earlier)}")
+        raise GateRefused(f"{earlier.sentence} (not run again: {_same_as(earlier)})")
     message = f"{NOTHING_TO_DO}: {_same_as(earlier)}"
     get_run_logger().info("%s", message)
     return Completed(name=NOTHING_TO_DO, message=message)
@@ -87,6 +86,6 @@ def _retrained(config: str, changes: tuple[str, ...], *, force: bool) -> RunResu
 
 def _same_as(earlier: EarlierRun) -> str:
     return (
-        f"run {earlier.name} of {earlier.started_at} came to a verdict ({earlier.verdict}) on the same settings, data, "
-        "code, libraries and champion; its artifacts were not read again; set force to run all the same"
+        f"run {earlier.name} of {earlier.started_at} ended with {earlier.verdict} on the same settings, data, code, "
+        "libraries and champion; whether its artifacts are still whole was not looked at; set force to run all the same"
     )
