@@ -1,4 +1,4 @@
-"""Start the Prefect server so that runs that lived through its absence are not taken for dead.
+"""Run a command of ``prefect`` that evaluates triggers, such that runs which lived through its absence are not taken for dead.
 
 Its triggers are kept in its database. Those of heartbeats that could not arrive while it was away have run out when it
 comes back, and would crash every run at once, before a run can say that it lives. So their time begins anew first; a
@@ -11,13 +11,14 @@ import asyncio
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
+from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
 GRACE_S = 75
 """As long as a run may be silent, and a little for the server's own start."""
-DATABASE_VARIABLE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 _TIME = sa.DateTime(timezone=True)
 _BUCKETS = sa.table("automation_bucket", sa.column("automation_id"), sa.column("end", _TIME))
@@ -25,15 +26,15 @@ _AUTOMATIONS = sa.table("automation", sa.column("id"), sa.column("name"))
 
 
 def main() -> None:
-    """Give grace, then become ``prefect server start`` with the arguments of this program."""
-    url = os.environ.get(DATABASE_VARIABLE)
-    if url:
-        try:
-            asyncio.run(give_grace(url))
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            # The server says better than we do what is wrong with its database.
-            sys.stderr.write(f"runs may be taken for dead, since {type(error).__name__} at the database\n")
-    command = [sys.executable, "-P", "-m", "prefect", "server", "start", *sys.argv[1:]]
+    """Give grace, then become ``prefect`` with the arguments of this program, e.g. ``server start``."""
+    url = get_current_settings().server.database.connection_url
+    assert url is not None
+    try:
+        asyncio.run(give_grace(url.get_secret_value()))
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        # Prefect says better than we do what is wrong with its database, whose address may hold a password.
+        sys.stderr.write(f"runs may be taken for dead: {type(error).__name__} at Prefect's database\n")
+    command = [sys.executable, "-P", "-m", "prefect", *sys.argv[1:]]
     os.execv(sys.executable, command)  # noqa: S606 - no shell is what we want
 
 
@@ -41,6 +42,9 @@ async def give_grace(url: str, *, seconds: float = GRACE_S) -> int:
     """Let every wait for a run's heartbeat last this long from now at least; return how many were prolonged."""
     until = datetime.now(UTC) + timedelta(seconds=seconds)
     ours = sa.select(_AUTOMATIONS.c.id).where(_AUTOMATIONS.c.name.like("pt-pipeline: crash%"))
+    file = sa.make_url(url).database if url.startswith("sqlite") else None
+    if file is not None and not Path(file).exists():
+        return 0
     engine = create_async_engine(url)
     try:
         async with engine.begin() as connection:

@@ -115,7 +115,7 @@ def _prefect(options: StackOptions, secrets: Secrets) -> Service:
     return Service(
         name="prefect",
         command=(
-            *python("deployments.prefect_server"),
+            *python("deployments.prefect_server", "server", "start"),
             *("--host", options.host, "--port", str(options.prefect_port)),
         ),
         environment=environment,

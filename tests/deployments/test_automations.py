@@ -89,7 +89,7 @@ def prefect(log: Path) -> Iterator[SyncPrefectClient]:
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_LOGGING_LEVEL": "INFO",
     }
-    command = f"python -m deployments.prefect_server --host 127.0.0.1 --port {port}"
+    command = f"python -m deployments.prefect_server server start --host 127.0.0.1 --port {port}"
     root = str(Path(__file__).parents[2])
     with (
         served(command, f"{url}/api/health", log, {**environment, "PYTHONPATH": root}),
