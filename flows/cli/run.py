@@ -92,7 +92,11 @@ def show(folder: Path, home: Home, *, exit_code: int, as_json: bool) -> None:
     for sentence in result.warnings:
         results.print(sentence, highlight=False, markup=False, style="yellow")
     results.print(Panel(escape(result.sentence), border_style="green" if exit_code == 0 else "red"))
-    # A run that was fetched from MLflow has its page there.
+    _show_pages(result, folder, home)
+
+
+def _show_pages(result: RunResult, folder: Path, home: Home) -> None:
+    # A run that was fetched has its page in MLflow.
     if (folder / "report.html").is_file():
         print_line("report", str(folder / "report.html"))
     for link in result.links:
