@@ -53,6 +53,8 @@ KNOWN = (
     "prefect.deployment.not-ready",
     "prefect.log.write",
     "prefect.runner.cancelled-flow-run",
+    "prefect.workspace.transfer.started",
+    "prefect.workspace.transfer.completed",
     "prefect.work-pool.created",
     "prefect.work-pool.updated",
     "prefect.work-pool.deleted",

@@ -41,14 +41,15 @@ def check_file(path: Path) -> tuple[Located, ...]:
     """
     tree = read_tree(path)
     lines = _lines(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
-    found = dict.fromkeys((one.path, one.text) for one in _problems(tree))
+    found = dict.fromkeys((one.path, one.text) for one in problems_in(tree))
     located = [
         Located(line=_line(lines, place), where=_where(tree, place), problem=text) for place, text in found
     ]
     return tuple(sorted(located, key=lambda one: one.line))
 
 
-def _problems(tree: dict[str, Any]) -> Iterator[Problem]:
+def problems_in(tree: dict[str, Any]) -> Iterator[Problem]:
+    """Yield everything that is wrong with the content of a file of deployments; some of it twice."""
     yield from file_problems(tree)
     yield from action_problems((), tree)
     outside = {key: value for key, value in tree.items() if key != "deployments"}
