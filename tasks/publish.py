@@ -1,12 +1,11 @@
-"""Task publish: what Prefect's own pages show of a run: the comparison, the gate with its tree, the link to MLflow."""
+"""Task publish: what Prefect's own pages show of a run: the comparison, the gate with its tree, the links to MLflow."""
 
 from __future__ import annotations
 
-import re
-
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from pydantic import JsonValue
 
 from pt_core.decision.compare import comparison_rows
 from pt_core.decision.result import RunResult, VariantResult
@@ -19,19 +18,35 @@ _COLOURS = {"pass": "#1b7f4d", "fail": "#b3261e", "insufficient": "#b26a00", "no
 def publish(result: RunResult) -> None:
     """Create the Prefect artifacts of a run."""
     key = result.pipeline
-    rows = [row.model_dump(mode="json") for row in comparison_rows(result)]
-    create_table_artifact(table=rows, key=f"{key}-comparison", description=result.sentence)
+    create_table_artifact(
+        table=comparison_table(result), key=f"{key}-comparison", description=result.sentence
+    )
     create_markdown_artifact(
         markdown=gate_report(result), key=f"{key}-gate", description="Every rule on every variant"
     )
-    for link in result.links:
-        name = re.sub(r"[^a-z0-9]+", "-", link.name.lower()).strip("-")
-        create_link_artifact(link=link.url, link_text=link.name, key=f"{key}-{name}", description=link.name)
+    create_markdown_artifact(
+        markdown=link_list(result), key=f"{key}-links", description="The pages of this run in MLflow and here"
+    )
+
+
+def comparison_table(result: RunResult) -> list[dict[str, JsonValue]]:
+    """Return the comparison as a page has room for it: without the run, which is this one, and with four decimals."""
+    rows = [row.model_dump(mode="json", exclude={"run"}) for row in comparison_rows(result)]
+    return [{name: _rounded(value) for name, value in row.items()} for row in rows]
+
+
+def link_list(result: RunResult) -> str:
+    """Return the links as a Markdown list."""
+    return "\n".join(f"- [{link.name}]({link.url})" for link in result.links)
+
+
+def _rounded(value: JsonValue) -> JsonValue:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def gate_report(result: RunResult) -> str:
     """Return the gate as Markdown: the outcome, the tree as a mermaid diagram, every rule of every variant."""
-    return "\n".join([f"# {_escape(result.sentence)}", "", *_tree(result), "", *_rules(result), ""])
+    return "\n".join([f"## {_escape(result.sentence)}", "", *_tree(result), "", *_rules(result), ""])
 
 
 def _tree(result: RunResult) -> list[str]:

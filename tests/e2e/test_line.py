@@ -85,12 +85,12 @@ def test_every_stage_is_a_named_task(first: Any, workplace: Any) -> None:
     assert workplace.flow_state(first.document["prefect_flow_run_id"]) == "Completed"
 
 
-def test_prefect_shows_the_table_the_gate_and_the_link(first: Any, workplace: Any) -> None:
+def test_prefect_shows_the_table_the_gate_and_the_links(first: Any, workplace: Any) -> None:
     assert first.code == 0
     found = {(key, kind) for key, kind in workplace.prefect_artifacts()}
     assert ("digits-comparison", "table") in found
     assert ("digits-gate", "markdown") in found
-    assert ("digits-variants-side-by-side", "markdown") in found
+    assert ("digits-links", "markdown") in found
 
 
 def test_results_are_json_and_never_pickles(first: Any, workplace: Any) -> None:
