@@ -39,6 +39,7 @@ from tasks.publish import publish
 from tasks.report import report, store
 from tasks.shared import track_bundles
 from tasks.track import close_failed, track_finish, track_result, track_start
+from tasks.tracking import known
 
 RUNNER: Final[ThreadPoolTaskRunner[Any]] = ThreadPoolTaskRunner(max_workers=max(2, num_cpus()))
 """Runs the tasks of a job in threads, each of which waits for a process of its own."""
@@ -77,20 +78,20 @@ def opened(checked: Checked, home: Home, *, labels: Mapping[str, str]) -> Iterat
         home: where everything is kept.
         labels: what else the MLflow run is to be found by.
     """
-    check_servers(home)
+    check_servers(home, mlflow_may_be_away=True)
     check_keys(home)
     sweep(Path(home.store))
     finish_promotions(home)
     name, pipeline = run_name(), checked.settings.name
-    known = tags(checked.name) | dict(labels)
-    tracked = track_start(home.tracking_uri, pipeline, name, home.mlflow_artifacts, known)
+    found_by = tags(checked.name) | dict(labels)
+    tracked = track_start(home.tracking_uri, pipeline, name, home.mlflow_artifacts, found_by)
     try:
         yield Job(name, checked, home, tracked)
     except BaseException as error:
         # The threads that wait for a child never see an interrupt: without this the run would end with the child.
         stop_all()
         close_failed(tracked)
-        tell_failed(pipeline, name, error, (*links(tracked), *prefect_link()))
+        tell_failed(pipeline, name, error, (*links(known(tracked)), *prefect_link()))
         raise
 
 
@@ -179,9 +180,16 @@ def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResul
     """Write the report, log to MLflow and Prefect; return the result with every link."""
     store(result, folder)
     report(result, folder)
-    track_bundles(tracked, result, folder, keys_here())
-    found = (*track_result(tracked, result, folder), *prefect_link())
-    result = result.model_copy(update={"links": found})
+    found = track_result(tracked, result, folder)
+    update = {
+        "links": (*found.links, *prefect_link()),
+        "mlflow_run_id": found.run.run_id or None,
+        "warnings": (*result.warnings, *found.warnings),
+    }
+    result = result.model_copy(update=update)
+    # The record names the MLflow run that it belongs to, which nobody knows while MLflow is away.
+    if result.mlflow_run_id:
+        track_bundles(tracked, result, folder, keys_here())
     store(result, folder)
     publish(result)
     return result
@@ -196,7 +204,7 @@ def _result(
     checkpoint: Checkpoint,
     reproduce: str,
 ) -> RunResult:
-    settings = job.checked.settings
+    settings, tracked = job.checked.settings, known(job.tracked)
     judged = place(judged, settings.gate.selection)
     winner, why = select(judged, settings.gate.selection)
     return RunResult(
@@ -212,8 +220,8 @@ def _result(
         winner=winner,
         winner_reason=why,
         prefect_flow_run_id=str(flow_run.id),
-        mlflow_run_id=job.tracked.run_id,
-        links=(*links(job.tracked), *prefect_link()),
+        mlflow_run_id=tracked.run_id or None,
+        links=(*links(tracked), *prefect_link()),
         reproduce=reproduce,
         config=settings.model_dump(mode="json"),
         policy=settings.gate,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-import urllib.request
 from urllib.parse import urlsplit
 
 from flows.home import Home
 from pt_core.errors import ConfigError
+from tasks.answering import unreachable as unreachable
 
 
-def check_servers(home: Home) -> None:
+def check_servers(home: Home, *, mlflow_may_be_away: bool = False) -> None:
     """Refuse to start while a server that was asked for does not answer.
+
+    Args:
+        home: the home folder.
+        mlflow_may_be_away: whether all that is for MLflow waits in an outbox, so that nobody needs it now.
 
     Raises:
         ConfigError: which one, why, and what to do.
     """
     for variable, address in named_servers(home).items():
+        if variable == "MLFLOW_TRACKING_URI" and mlflow_may_be_away:
+            continue
         problem = unreachable(address)
         if problem:
             raise ConfigError(
@@ -32,15 +38,6 @@ def named_servers(home: Home) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": home.tracking_uri,
     }
     return {name: address for name, address in found.items() if address.startswith(("http://", "https://"))}
-
-
-def unreachable(address: str) -> str | None:
-    """Return why a server's health page cannot be had within three seconds, or ``None``."""
-    try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=3):  # noqa: S310 - the user's own address
-            return None
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
 
 
 def host(address: str) -> str:

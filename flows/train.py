@@ -42,7 +42,7 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     home = activate(None)
     checked = check(config, overrides)
     enter_source(checked)
-    check_servers(home)
+    check_servers(home, mlflow_may_be_away=True)
     check_keys(home)
     with store_in_use(home):
         return _train(config, overrides, checked, home)
@@ -62,7 +62,7 @@ def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home
         stop_all()
         close_failed(tracked)
         raise
-    track_finish(tracked, "FINISHED")
+    tracked = track_finish(tracked, "FINISHED")
     return TrainResult(
         run_name=name,
         pipeline=pipeline,
@@ -70,7 +70,7 @@ def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home
         checkpoint=checkpoint,
         checks=proof.checks,
         prefect_flow_run_id=str(flow_run.id),
-        mlflow_run_id=tracked.run_id,
+        mlflow_run_id=tracked.run_id or None,
         links=(*_own_page(tracked), *prefect_link()),
         reproduce=command("train", config, overrides),
         go_on=command("run", config, overrides, f"--from {shlex.quote(checkpoint.directory)}"),
@@ -79,4 +79,4 @@ def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home
 
 def _own_page(tracked: TrackedRun) -> tuple[Link, ...]:
     """Return the page of the run; the others compare variants, and there are none."""
-    return tuple(link for link in links(tracked) if link.name == "This run")
+    return tuple(link for link in links(tracked) if link.name == "This run" or not tracked.run_id)

@@ -25,8 +25,8 @@ class TrainResult(Record):
     """What was checked about it, a sentence each."""
     prefect_flow_run_id: str
     """Id of the flow run."""
-    mlflow_run_id: str
-    """Id of its MLflow run."""
+    mlflow_run_id: str | None
+    """Id of its MLflow run; ``None`` where MLflow was away all the time."""
     links: tuple[Link, ...]
     """Pages that show it."""
     reproduce: str

@@ -25,7 +25,11 @@ class TrackedRun(Record):
     experiment_id: str
     """Id of the pipeline's experiment."""
     run_id: str
-    """Id of the run."""
+    """Id of the run; nothing while MLflow has not answered since it began."""
+    local_id: str = ""
+    """Our own id of a run that is written through an outbox."""
+    outbox: str = ""
+    """File of the outbox."""
 
 
 class VariantTracking(Record):
@@ -51,6 +55,9 @@ def links(
     is_server = run.tracking_uri.startswith(("http://", "https://"))
     base = dashboard or (run.tracking_uri if is_server else f"http://127.0.0.1:{DEFAULT_PORT}")
     pages = f"{without_secrets(base).rstrip('/')}/#"
+    if not run.run_id:
+        # MLflow was away all the time; the run is there when its outbox was sent.
+        return (Link(name="MLflow experiments", url=f"{pages}/experiments?{urlencode(_WORKFLOW)}"),)
     experiment = f"{pages}/experiments/{quote(run.experiment_id)}"
     # Nested runs stay hidden in the list unless it is sorted by a metric.
     by_accuracy = {

@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 from pt_core.errors import ConfigError
 from tasks.dashboard import without_secrets
 
-# Some are read once, at import. A dead server blocks a call for about four minutes with mlflow's own defaults.
+# Some are read once, at import. A dead server blocks a call for minutes with mlflow's own defaults.
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     # With a server it prints a run's address on standard output, into the document that --json prints.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -21,9 +20,14 @@ _DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
+# Where an answer is lost, mlflow sends a request again without looking whether it was done: two runs, two models. What
+# is sent again here is looked for first, and who reads waits for the server.
+_FIXED = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+
 
 def settle() -> None:
-    """Set what the user has not set; call before mlflow is imported."""
+    """Set what the user has not set, and what nobody else can decide; call before mlflow is imported."""
+    os.environ.update(_FIXED)
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
 

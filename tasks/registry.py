@@ -14,6 +14,7 @@ from pt_core.errors import ConfigError, IntegrityError, StepFailed
 from pt_core.keys import Trust, trust_here
 from pt_core.record import Record
 from pt_core.release.release import open_release
+from tasks.answering import wait_until_there
 from tasks.dashboard import without_secrets
 from tasks.mlflow_settings import check_uri, quiet, settle
 
@@ -226,10 +227,12 @@ def asked(tracking_uri: str) -> Iterator[MlflowClient]:
 
     Raises:
         ConfigError: the address is of another kind, or holds a password.
-        StepFailed: MLflow refused or did not answer.
+        StepFailed: MLflow refused, or did not answer for long.
     """
     check_uri(tracking_uri)
     quiet()
+    if tracking_uri.startswith("http"):
+        wait_until_there(tracking_uri)
     try:
         # Both named, since the registry's address is the process's own otherwise.
         yield MlflowClient(tracking_uri, registry_uri=tracking_uri)

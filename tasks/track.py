@@ -12,11 +12,23 @@ from prefect.cache_policies import NO_CACHE
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import Link, RunResult
+from pt_core.record import Record
 from tasks import tracking
 from tasks.dashboard import TrackedRun, links
 from tasks.progress import shown
 
 logger = logging.getLogger(__name__)
+
+
+class Tracked(Record):
+    """What is known in MLflow of a run that was logged."""
+
+    run: TrackedRun
+    """The run, with MLflow's ids where they are known."""
+    links: tuple[Link, ...]
+    """Its pages."""
+    warnings: tuple[str, ...]
+    """What waits in the outbox, in one sentence; nothing where MLflow has it all."""
 
 
 @task(name="track-start", task_run_name="open MLflow run", cache_policy=NO_CACHE)
@@ -37,7 +49,7 @@ def track_training(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
 
 
 @task(name="track-result", task_run_name="log variants", cache_policy=NO_CACHE)
-def track_result(run: TrackedRun, result: RunResult, folder: str) -> tuple[Link, ...]:
+def track_result(run: TrackedRun, result: RunResult, folder: str) -> Tracked:
     """Log a child run and a model per variant, then the comparison and the page on the parent; return the links."""
     with shown():
         files = sorted(path for path in Path(folder).iterdir() if path.is_file())
@@ -53,17 +65,18 @@ def track_result(run: TrackedRun, result: RunResult, folder: str) -> tuple[Link,
         ]
         taken = {path for pictures in own.values() for path in pictures.values()}
         tracking.log_result(run, result, [path for path in files if path not in taken])
-        return links(run, children=children)
+        sent = tracking.flush(run, children)
+        return Tracked(run=sent.run, links=links(sent.run, children=sent.children), warnings=sent.warnings)
 
 
 @task(name="track-finish", task_run_name="close MLflow run", cache_policy=NO_CACHE)
-def track_finish(run: TrackedRun, status: tracking.RunStatus) -> None:
-    """Close the parent run."""
-    tracking.finish_run(run, status)
+def track_finish(run: TrackedRun, status: tracking.RunStatus) -> TrackedRun:
+    """Close the parent run; return it with the ids that are known by now."""
+    return tracking.finish_run(run, status)
 
 
 def close_failed(
-    run: TrackedRun, finish: Callable[[TrackedRun, tracking.RunStatus], None] = track_finish
+    run: TrackedRun, finish: Callable[[TrackedRun, tracking.RunStatus], TrackedRun] = track_finish
 ) -> None:
     """Close the parent run of a failed run; that this fails too is a warning, so that the first error is the one shown."""
     try:

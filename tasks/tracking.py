@@ -1,45 +1,51 @@
-"""Write a pipeline run into MLflow, by explicit run ids and in batches."""
+"""Write a pipeline run into MLflow: into a database at once, to a server through the run's outbox."""
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
+import os
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from tasks.mlflow_settings import check_uri, quiet, settle
-
-settle()
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Dataset as MlflowDataset  # noqa: E402
-from mlflow.entities import DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
-from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
-from pydantic import ValidationError  # noqa: E402
-
-from pt_core.artifacts.artifact import Artifact  # noqa: E402
-from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics  # noqa: E402
-from pt_core.bundle import open_bundle  # noqa: E402
-from pt_core.data.dataset import Dataset  # noqa: E402
-from pt_core.decision.compare import comparison_rows  # noqa: E402
-from pt_core.decision.result import RunResult, VariantResult  # noqa: E402
-from pt_core.decision.tables import to_csv  # noqa: E402
-from tasks import tracking_fields as fields  # noqa: E402
-from tasks.alias_lock import Claimant  # noqa: E402
-from tasks.dashboard import TrackedRun, VariantTracking, without_secrets  # noqa: E402
+from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.bundle import open_bundle
+from pt_core.data.dataset import Dataset
+from pt_core.decision.compare import comparison_rows
+from pt_core.decision.result import RunResult, VariantResult
+from pt_core.decision.tables import to_csv
+from pt_core.errors import ConfigError
+from pt_core.keys import DEFAULT_HOME, HOME_VARIABLE
+from tasks import tracking_entries as build
+from tasks import tracking_fields as fields
+from tasks.dashboard import TrackedRun, VariantTracking, without_secrets
+from tasks.mlflow_settings import check_uri
+from tasks.outbox import FOLDER, open_outbox, patience_s, replay_in_background
+from tasks.outbox_direct import send_directly
+from tasks.outbox_entries import CloseRun, Done, Entry, LogFiles, Opened, is_local, new_id
+from tasks.outbox_run import Outbox
+from tasks.outbox_send import describe, lacks_credentials
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
-_OWNER = "owner_process"
-_MAX_METRICS = 1000
-_MAX_PARAMS = 100
-_DATASET_DIGEST_LENGTH = 12
-"""MLflow allows 36 characters and shows them in a column's head; the whole digest is in a tag."""
+logger = logging.getLogger(__name__)
+
+_open: dict[str, Outbox] = {}
+"""The outboxes that this process is the owner of, by their files."""
+
+
+class Flushed(NamedTuple):
+    """What is known of a run when all was sent that can be sent."""
+
+    run: TrackedRun
+    """The run, with MLflow's ids where they are known."""
+    children: tuple[VariantTracking, ...]
+    """Its variants whose ids are known."""
+    warnings: tuple[str, ...]
+    """What waits on, in one sentence; nothing where MLflow has it all."""
 
 
 def start_run(
@@ -49,26 +55,62 @@ def start_run(
     run_name: str,
     artifact_root: str,
     tags: Mapping[str, str],
+    home: Path | None = None,
 ) -> TrackedRun:
     """Start the parent run of a pipeline run, in the experiment of its name, which is made if needed.
 
     Args:
-        tracking_uri: sqlite:////absolute/path or http(s)://host.
+        tracking_uri: sqlite:////absolute/path or http(s)://host. A server may be away: the run is created when it is
+            back, and has no id until then.
         experiment: name of the pipeline.
         run_name: name of the run.
         artifact_root: folder for files, used with a database only; a server decides itself.
         tags: what to find the run by; passwords in addresses are taken out.
+        home: where the outbox is kept; this process's home if left out.
 
     Raises:
-        ConfigError: the address is of another kind, or holds a password.
+        ConfigError: the address is of another kind, or holds a password, or the server wants to know who asks.
     """
     check_uri(tracking_uri)
-    client = _client(tracking_uri)
-    location = None if tracking_uri.startswith("http") else Path(artifact_root).resolve().as_uri()
-    experiment_id = _ensure_experiment(client, experiment, location)
-    _close_dead(client, experiment_id)
-    return _create_run(
-        client, tracking_uri, experiment_id, run_name, {"role": "pipeline", "stage": "lifecycle", **tags}
+    is_server = tracking_uri.startswith("http")
+    entry = build.parent_run(
+        run_name, experiment=experiment, artifact_root=None if is_server else artifact_root, tags=tags
+    )
+    run = TrackedRun(tracking_uri=tracking_uri, experiment_id="", run_id="")
+    if not is_server:
+        done = send_directly(tracking_uri, [entry])[entry.id]
+        return run.model_copy(update={"run_id": done.run_id, "experiment_id": done.experiment_id})
+    # A wrong number is told now and not when the run has ended.
+    patience_s()
+    opened = Opened(tracking_uri=tracking_uri, experiment=experiment, run_name=run_name)
+    outbox = open_outbox((home or _home()) / FOLDER, opened)
+    _open[str(outbox.path)] = outbox
+    outbox.append(entry)
+    outbox.wait()
+    if outbox.problem and lacks_credentials(outbox.problem):
+        _forget(outbox)
+        raise ConfigError(
+            f"MLFLOW_TRACKING_URI: {without_secrets(tracking_uri)} refuses who asks: {describe(outbox.problem)}; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if outbox.problem is None:
+        replay_in_background(home or _home())
+    return known(run.model_copy(update={"local_id": entry.id, "outbox": str(outbox.path)}))
+
+
+def _forget(outbox: Outbox) -> None:
+    """Give an outbox up: nothing of it was sent."""
+    del _open[str(outbox.path)]
+    outbox.path.unlink()
+    outbox.close()
+
+
+def known(run: TrackedRun) -> TrackedRun:
+    """Return a run with MLflow's ids, if it began while MLflow was away and they are known by now."""
+    outbox = _open.get(run.outbox)
+    done = outbox.known.get(run.local_id) if outbox else None
+    return (
+        run.model_copy(update={"run_id": done.run_id, "experiment_id": done.experiment_id}) if done else run
     )
 
 
@@ -77,28 +119,20 @@ def log_checkpoint(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
 
     Of a training that started from a checkpoint, every tensor that was or was not loaded is in ``warm_start.json``.
     """
-    client = _client(run.tracking_uri)
-    tags = {
-        "checkpoint_digest": checkpoint.digest,
-        "data_fingerprint": dataset.fingerprint,
-        "dataset_digest": dataset.digest,
-        "precision_reason": checkpoint.precision_reason,
-        **fields.git_tags(checkpoint),
-    }
-    # Those that were logged while the training went on are not logged twice.
-    known = {point.step for point in client.get_metric_history(run.run_id, "training/train_loss")}
-    epochs = [epoch for epoch in checkpoint.history if epoch.epoch not in known]
-    metrics = [metric for epoch in epochs for metric in _epoch_metrics(epoch)]
-    _log_batch(client, run.run_id, metrics=metrics, params=fields.training_params(checkpoint), tags=tags)
-    client.log_inputs(run.run_id, datasets=[_dataset_input(dataset, context="train")])
+    reference = _reference(run)
+    entries: list[Entry] = [
+        build.training(reference, checkpoint, dataset),
+        build.dataset_input(reference, dataset, context="train"),
+    ]
     if checkpoint.warm_start:
-        _log_files(client, run.run_id, {"warm_start.json": checkpoint.warm_start.to_json().encode()})
+        files = {"warm_start.json": checkpoint.warm_start.to_json().encode()}
+        entries.append(build.files(reference, files, folder=_waiting_room(run)))
+    _deliver(run, *entries)
 
 
 def log_figures(run: TrackedRun, figures: Mapping[str, float], *, step: int) -> None:
-    """Log some figures of one step while the run goes on."""
-    metrics = [_metric(name, value, step=step) for name, value in figures.items()]
-    _log_batch(_client(run.tracking_uri), run.run_id, metrics=metrics, params={}, tags={})
+    """Log some figures of one step while the run goes on; waits for no server."""
+    _deliver(run, build.figures(_reference(run), figures, step=step), waits=False)
 
 
 def log_variant(
@@ -116,29 +150,27 @@ def log_variant(
     Raises:
         IntegrityError: the artifact's files are missing or damaged.
     """
-    client = _client(run.tracking_uri)
-    child = _create_run(
-        client, run.tracking_uri, run.experiment_id, variant.name, fields.variant_tags(run.run_id, variant)
+    if variant.artifact:
+        open_bundle(Path(variant.artifact.directory), kind="artifact")
+    child, model, entries = build.variant_run(
+        variant,
+        dataset,
+        parent=_reference(run),
+        experiment_id=run.experiment_id,
+        pictures=pictures,
+        folder=_waiting_room(run),
     )
-    with _failing(client, child):
-        client.log_inputs(child.run_id, datasets=[_dataset_input(dataset, context="test")])
-        model_id = _log_model(client, child, variant, variant.artifact) if variant.artifact else None
-        metrics = _bound_metrics(variant, dataset, model_id)
-        _log_batch(client, child.run_id, metrics=metrics, params=fields.variant_params(variant), tags={})
-        _log_files(client, child.run_id, pictures)
-    client.set_terminated(child.run_id, status="FAILED" if variant.state == "failed" else "FINISHED")
-    return VariantTracking(run_id=child.run_id, model_id=model_id)
+    done = _deliver(run, *entries)
+    return _known_variant(VariantTracking(run_id=child.id, model_id=model.id if model else None), done)
 
 
 def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> None:
     """Log the outcome on the parent run: comparison table, the given files at the root, the winner's metrics."""
-    client = _client(run.tracking_uri)
     rows = comparison_rows(result)
     tables = {
         "comparison.json": fields.split_json(rows).encode(),
         "comparison.csv": to_csv(rows).encode(),
     }
-    _log_files(client, run.run_id, {**tables, **{path.name: path.read_bytes() for path in files}})
     winner = next((variant for variant in result.variants if variant.name == result.winner), None)
     tags = {
         "winner": result.winner or "none",
@@ -148,12 +180,13 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
         # The tag by which MLflow finds tables to load and to show in its evaluation tab.
         "mlflow.loggedArtifacts": json.dumps([{"path": "comparison.json", "type": "table"}]),
     }
-    metrics = (
-        [_metric(key, value, step=0) for key, value in fields.variant_metrics(winner).items()]
-        if winner
-        else []
+    figures = fields.variant_metrics(winner) if winner else {}
+    contents = {**tables, **{path.name: path.read_bytes() for path in files}}
+    _deliver(
+        run,
+        build.files(_reference(run), contents, folder=_waiting_room(run)),
+        build.figures(_reference(run), figures, step=0, tags=tags),
     )
-    _log_batch(client, run.run_id, metrics=metrics, params={}, tags=tags)
 
 
 def log_bundle(run: TrackedRun, directory: str, name: str) -> None:
@@ -167,139 +200,76 @@ def log_bundle(run: TrackedRun, directory: str, name: str) -> None:
     Raises:
         IntegrityError: its files are missing or damaged.
     """
-    # MLflow uploads a missing folder as an empty one without a word.
     open_bundle(Path(directory))
-    _client(run.tracking_uri).log_artifacts(run.run_id, directory, name)
+    entry = LogFiles(id=new_id(), run=_reference(run), folder=directory, destination=name, is_copy=False)
+    _deliver(run, entry)
 
 
-def finish_run(run: TrackedRun, status: RunStatus) -> None:
-    """Close the parent run, so that it does not stay RUNNING for ever."""
-    _client(run.tracking_uri).set_terminated(run.run_id, status=status)
+def flush(run: TrackedRun, children: Sequence[VariantTracking] = ()) -> Flushed:
+    """Wait until MLflow has what was logged, with patience for a server that is away; return what is known then."""
+    outbox = _open.get(run.outbox)
+    if outbox is None:
+        return Flushed(run, tuple(children), ())
+    warnings = () if outbox.drain(patience_s()) else (_waits(outbox),)
+    found = [_known_variant(child, outbox.known) for child in children]
+    complete = tuple(
+        child for child in found if not is_local(child.run_id) and not is_local(child.model_id or "")
+    )
+    return Flushed(known(run), complete, warnings)
 
 
-def _client(tracking_uri: str) -> MlflowClient:
-    quiet()
-    return MlflowClient(tracking_uri)
-
-
-def _ensure_experiment(client: MlflowClient, name: str, location: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            # The kind spares the dashboard a guess, and a question to the user.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # two runs may start at once
-                raise
-            found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def _create_run(
-    client: MlflowClient, tracking_uri: str, experiment_id: str, name: str, tags: Mapping[str, str]
-) -> TrackedRun:
-    clean = {key: without_secrets(value) for key, value in tags.items()}
-    clean[_OWNER] = Claimant.this_process().to_json()
-    run = client.create_run(experiment_id, run_name=name, tags=clean)
-    return TrackedRun(tracking_uri=tracking_uri, experiment_id=experiment_id, run_id=run.info.run_id)
-
-
-def _close_dead(client: MlflowClient, experiment_id: str) -> None:
-    """Close the runs whose process is known to have been killed: nobody else ever would."""
-    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        owner = run.data.tags.get(_OWNER)
-        with contextlib.suppress(ValidationError):  # a tag that somebody else wrote
-            if owner and Claimant.from_json(owner).is_dead:
-                client.set_terminated(run.info.run_id, status="KILLED")
-
-
-@contextlib.contextmanager
-def _failing(client: MlflowClient, run: TrackedRun) -> Iterator[None]:
-    """Close a run as FAILED if the block breaks; nobody else knows its id yet."""
+def finish_run(run: TrackedRun, status: RunStatus) -> TrackedRun:
+    """Close the parent run, so that it does not stay RUNNING for ever; return it with the ids that are known now."""
+    closing = CloseRun(id=new_id(), run=_reference(run), status=status, end_ms=build.now_ms())
+    outbox = _open.get(run.outbox)
+    if outbox is None:
+        _deliver(run, closing)
+        return run
     try:
-        yield
-    except BaseException:
-        client.set_terminated(run.run_id, status="FAILED")
-        raise
+        outbox.append(closing)
+        run, _, warnings = flush(run)
+        for sentence in warnings:
+            logger.warning("%s", sentence)
+    finally:
+        outbox.close()
+        del _open[run.outbox]
+    return run
 
 
-def _log_model(client: MlflowClient, child: TrackedRun, variant: VariantResult, artifact: Artifact) -> str:
-    """Create a logged model that holds the bundle, byte for byte, under ``bundle/``."""
-    # MLflow uploads a missing folder as an empty one without a word.
-    open_bundle(Path(artifact.directory), kind="artifact")
-    model = client.create_logged_model(
-        child.experiment_id,
-        name=_model_name(variant.name),
-        source_run_id=child.run_id,
-        params=fields.variant_params(variant),
-        tags={"artifact_digest": artifact.digest, "verdict": variant.verdict.state},
-        model_type="classifier",
+def _waits(outbox: Outbox) -> str:
+    return (
+        f"MLflow at {without_secrets(outbox.tracking_uri)} does not answer: {outbox.num_left} entries of this run wait "
+        f"in {outbox.path}; the next run sends them, or pt-pipeline maintenance"
     )
-    client.log_model_artifacts(model.model_id, artifact.directory, "bundle")
-    with tempfile.TemporaryDirectory(prefix="pt-mlmodel-") as folder:
-        # The registry accepts only models that have this file, whatever their format.
-        path = Path(folder) / MLMODEL_FILE_NAME
-        get_external_mlflow_model_spec(model).save(str(path))
-        client.log_model_artifact(model.model_id, str(path))
-    client.finalize_logged_model(model.model_id, "READY")
-    client.log_outputs(child.run_id, models=[LoggedModelOutput(model.model_id, step=0)])
-    return str(model.model_id)
 
 
-def _model_name(name: str) -> str:
-    """Return the name with what MLflow forbids in model names replaced."""
-    return "".join("-" if character in "/:.%\"'" else character for character in name)
+def _deliver(run: TrackedRun, *entries: Entry, waits: bool = True) -> Mapping[str, Done]:
+    """Send entries, or hand them to the outbox; return what is known to have become of entries."""
+    outbox = _open.get(run.outbox)
+    if outbox is None:
+        return send_directly(run.tracking_uri, entries)
+    outbox.append(*entries)
+    if waits:
+        outbox.wait()
+    return outbox.known
 
 
-def _log_batch(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    metrics: Sequence[Metric],
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-) -> None:
-    """Log in as few calls as MLflow's limits allow."""
-    items = [Param(key, value) for key, value in params.items()]
-    labels = [RunTag(key, without_secrets(value)) for key, value in tags.items()]
-    client.log_batch(run_id, metrics=metrics[:_MAX_METRICS], params=items[:_MAX_PARAMS], tags=labels)
-    for start in range(_MAX_METRICS, len(metrics), _MAX_METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + _MAX_METRICS])
-    for start in range(_MAX_PARAMS, len(items), _MAX_PARAMS):
-        client.log_batch(run_id, params=items[start : start + _MAX_PARAMS])
+def _reference(run: TrackedRun) -> str:
+    return run.local_id if run.outbox in _open else run.run_id
 
 
-def _log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
-    with tempfile.TemporaryDirectory(prefix="pt-mlflow-") as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        client.log_artifacts(run_id, folder)
-
-
-def _metric(key: str, value: float, *, step: int) -> Metric:
-    return Metric(key, value, int(time.time() * 1000), step)
-
-
-def _bound_metrics(variant: VariantResult, dataset: Dataset, model_id: str | None) -> list[Metric]:
-    now = int(time.time() * 1000)
-    digest = dataset.digest[:_DATASET_DIGEST_LENGTH]
-    return [
-        Metric(key, value, now, 0, model_id=model_id, dataset_name=dataset.source, dataset_digest=digest)
-        for key, value in fields.variant_metrics(variant).items()
-    ]
-
-
-def _epoch_metrics(epoch: EpochMetrics) -> list[Metric]:
-    return [_metric(key, value, step=epoch.epoch) for key, value in fields.epoch_metrics(epoch).items()]
-
-
-def _dataset_input(dataset: Dataset, *, context: str) -> DatasetInput:
-    source = json.dumps({"bundle_digest": dataset.digest, "fingerprint": dataset.fingerprint})
-    profile = json.dumps({split.name: split.num_samples for split in dataset.splits})
-    described = MlflowDataset(
-        dataset.source, dataset.digest[:_DATASET_DIGEST_LENGTH], "bundle", source, profile=profile
+def _known_variant(child: VariantTracking, done: Mapping[str, Done]) -> VariantTracking:
+    run, model = done.get(child.run_id), done.get(child.model_id or "")
+    return VariantTracking(
+        run_id=run.run_id if run else child.run_id, model_id=model.model_id if model else child.model_id
     )
-    return DatasetInput(described, tags=[InputTag("mlflow.data.context", context)])
+
+
+def _waiting_room(run: TrackedRun) -> Path:
+    """Return a folder for files until they are sent."""
+    outbox = _open.get(run.outbox)
+    return outbox.files / uuid.uuid4().hex if outbox else Path(tempfile.mkdtemp(prefix="pt-mlflow-"))
+
+
+def _home() -> Path:
+    return Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME).resolve()

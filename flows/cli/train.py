@@ -19,7 +19,7 @@ def train(config: str, overrides: tuple[str, ...], home: Home, *, as_json: bool)
         PtCoreError: bad input, or a stage failed.
     """
     # The configuration is checked before Prefect is imported: a typo costs a second.
-    name = begin(check(config, overrides).settings.name, home)
+    name = begin(check(config, overrides).settings.name, home, mlflow_may_be_away=True)
     from flows.train import train_alone
     from tasks.progress import use_display
 

@@ -1,0 +1,300 @@
+"""Send one entry of an outbox to MLflow so that it is there once, however often it is sent.
+
+Points, parameters, tags, inputs and files may be sent again: MLflow knows a point by its name, step, time and value,
+and the rest by name. A run or a model that is created twice is there twice, so it carries the entry's id as a tag,
+and is looked for before it is created again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import requests
+from pydantic import ValidationError
+
+from pt_core.errors import StepFailed
+from tasks.alias_lock import Claimant
+from tasks.mlflow_settings import quiet, settle
+from tasks.outbox_entries import (
+    CloseRun,
+    Done,
+    Entry,
+    LogBatch,
+    LogFiles,
+    LogInput,
+    LogModel,
+    OpenRun,
+    Point,
+    is_local,
+)
+
+settle()
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Dataset as MlflowDataset  # noqa: E402
+from mlflow.entities import (  # noqa: E402
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
+from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
+
+OWNER = "owner_process"
+"""Tag: the process that a run belongs to, as JSON."""
+ENTRY = "outbox_entry"
+"""Tag: the entry that created a run or a model."""
+
+_MAX_METRICS = 1000
+_MAX_PARAMS = 100
+_MAX_TAGS = 100
+_GRACE_S = 1.0
+"""How long a server that came back may still be at work on a request that nobody waits for any more."""
+_CREDENTIALS = (401, 403)
+_PASSING = (408, 425, 429, *_CREDENTIALS)
+Found = TypeVar("Found")
+
+
+class Place(NamedTuple):
+    """Where entries go, and what the earlier ones have become there."""
+
+    client: MlflowClient
+    """The server or the database."""
+    known: Mapping[str, Done]
+    """What became of an entry, by its id."""
+
+    def run_id(self, reference: str) -> str:
+        """Return MLflow's id of a run.
+
+        Raises:
+            StepFailed: it was not created.
+        """
+        return self.known[reference].run_id if reference in self.known else _known_to_mlflow(reference)
+
+    def model_id(self, reference: str) -> str:
+        """Return MLflow's id of a logged model.
+
+        Raises:
+            StepFailed: it was not created.
+        """
+        return self.known[reference].model_id if reference in self.known else _known_to_mlflow(reference)
+
+    def experiment_id(self, run: str, named: str) -> str:
+        """Return the id of the experiment that a run is in."""
+        return self.known[run].experiment_id if run in self.known else named
+
+
+def _known_to_mlflow(reference: str) -> str:
+    if is_local(reference):
+        raise StepFailed(f"{reference}: MLflow refused to create it, so nothing can be written there")
+    return reference
+
+
+def connect(tracking_uri: str) -> MlflowClient:
+    """Return a client of a server or a database."""
+    quiet()
+    return MlflowClient(tracking_uri)
+
+
+def send(place: Place, entry: Entry, *, again: bool) -> Done:
+    """Send an entry.
+
+    Args:
+        place: where to.
+        entry: what.
+        again: whether it may have been taken before; then what must be there once is looked for first.
+
+    Raises:
+        MlflowException: MLflow refused it or did not answer; :func:`refusal` tells which.
+        OSError: no connection, or a file cannot be read.
+        StepFailed: it rests on an entry that was refused.
+    """
+    match entry:
+        case OpenRun():
+            return _open_run(place, entry, again=again)
+        case LogModel():
+            return _log_model(place, entry, again=again)
+        case LogBatch():
+            _log_batch(place, entry)
+        case LogInput():
+            place.client.log_inputs(place.run_id(entry.run), datasets=[_dataset_input(entry)])
+        case LogFiles():
+            _log_files(place, entry)
+        case CloseRun():
+            place.client.set_terminated(place.run_id(entry.run), status=entry.status, end_time=entry.end_ms)
+    return Done(id=entry.id)
+
+
+def refusal(error: Exception) -> str | None:
+    """Return what was said, where sending the same again can only end the same way; ``None`` where it may help."""
+    status = _status(error)
+    if status is None:
+        # A file that is gone, an entry that rests on a refused one, or a fault of ours.
+        return f"{type(error).__name__}: {describe(error)}"
+    return describe(error) if 400 <= status < 500 and status not in _PASSING else None
+
+
+def is_locked(error: Exception) -> bool:
+    """Return whether another process held the database for too long."""
+    return isinstance(error, MlflowException) and "locked" in str(error)
+
+
+def lacks_credentials(error: Exception) -> bool:
+    """Return whether the server wants to know who asks."""
+    return _status(error) in _CREDENTIALS
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status of a server's answer, one for a server that gave none, or nothing where none was asked."""
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code())
+    if isinstance(error, requests.RequestException):
+        return error.response.status_code if error.response is not None else 503
+    return 503 if isinstance(error, ConnectionError | TimeoutError) else None
+
+
+def _open_run(place: Place, entry: OpenRun, *, again: bool) -> Done:
+    client, tags = place.client, {**entry.tags, ENTRY: entry.id}
+    if entry.parent is None:
+        experiment_id = _ensure_experiment(client, entry.experiment, entry.artifact_location)
+        close_dead(client, experiment_id)
+    else:
+        experiment_id = place.experiment_id(entry.parent, entry.experiment_id)
+        tags["mlflow.parentRunId"] = place.run_id(entry.parent)
+    wanted = f"tags.{ENTRY} = '{entry.id}'"
+    found = _look(lambda: client.search_runs([experiment_id], wanted)) if again else None
+    if found is None:
+        found = client.create_run(experiment_id, start_time=entry.start_ms, run_name=entry.name, tags=tags)
+    return Done(id=entry.id, run_id=str(found.info.run_id), experiment_id=experiment_id)
+
+
+def _look(search: Callable[[], Sequence[Found]]) -> Found | None:
+    """Return what is there already, after the time in which the server may still be about to create it."""
+    for pause in (_GRACE_S, 0.0):
+        found = search()
+        if found:
+            return found[0]
+        time.sleep(pause)
+    return None
+
+
+def _ensure_experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            # The kind spares the dashboard a guess, and a question to the user.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(client.create_experiment(name, artifact_location=location, tags=tags))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # two runs may start at once
+                raise
+            found = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def close_dead(client: MlflowClient, experiment_id: str) -> None:
+    """Close the runs whose process is known to have been killed: nobody else ever would."""
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        owner = run.data.tags.get(OWNER)
+        with contextlib.suppress(ValidationError):  # a tag that somebody else wrote
+            if owner and Claimant.from_json(owner).is_dead:
+                client.set_terminated(run.info.run_id, status="KILLED")
+
+
+def _log_model(place: Place, entry: LogModel, *, again: bool) -> Done:
+    client, run_id = place.client, place.run_id(entry.run)
+    experiment_id = place.experiment_id(entry.run, entry.experiment_id)
+    wanted = f"tags.{ENTRY} = '{entry.id}'"
+    model = _look(lambda: client.search_logged_models([experiment_id], wanted)) if again else None
+    if model is None:
+        model = client.create_logged_model(
+            experiment_id,
+            name=entry.name,
+            source_run_id=run_id,
+            params=entry.params,
+            tags={**entry.tags, ENTRY: entry.id},
+            model_type="classifier",
+        )
+    _check_folder(entry.bundle)
+    client.log_model_artifacts(model.model_id, entry.bundle, "bundle")
+    _log_mlmodel(client, model)
+    client.finalize_logged_model(model.model_id, "READY")
+    outputs = client.get_run(run_id).outputs if again else None
+    if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
+        client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step=0)])
+    return Done(id=entry.id, model_id=str(model.model_id))
+
+
+def _log_mlmodel(client: MlflowClient, model: LoggedModel) -> None:
+    """Add the file without which the registry accepts no model, whatever its format."""
+    with tempfile.TemporaryDirectory(prefix="pt-mlmodel-") as folder:
+        path = Path(folder) / MLMODEL_FILE_NAME
+        get_external_mlflow_model_spec(model).save(str(path))
+        client.log_model_artifact(model.model_id, str(path))
+
+
+def _log_batch(place: Place, entry: LogBatch) -> None:
+    """Log in as few calls as MLflow's limits allow."""
+    run_id = place.run_id(entry.run)
+    metrics = [_metric(place, entry, point) for point in _not_logged(place, entry, run_id)]
+    params = [Param(key, value) for key, value in entry.params.items()]
+    tags = [RunTag(key, value) for key, value in entry.tags.items()]
+    while metrics or params or tags:
+        place.client.log_batch(run_id, metrics[:_MAX_METRICS], params[:_MAX_PARAMS], tags[:_MAX_TAGS])
+        del metrics[:_MAX_METRICS], params[:_MAX_PARAMS], tags[:_MAX_TAGS]
+
+
+def _not_logged(place: Place, entry: LogBatch, run_id: str) -> Sequence[Point]:
+    """Return the points without those of steps that were logged while the training went on."""
+    if entry.unless_step_of is None:
+        return entry.points
+    own = {(point.step, point.timestamp_ms) for point in entry.points}
+    history = place.client.get_metric_history(run_id, entry.unless_step_of)
+    others = {found.step for found in history if (found.step, found.timestamp) not in own}
+    return [point for point in entry.points if point.step not in others]
+
+
+def _log_files(place: Place, entry: LogFiles) -> None:
+    _check_folder(entry.folder)
+    place.client.log_artifacts(place.run_id(entry.run), entry.folder, entry.destination or None)
+
+
+def _check_folder(folder: str) -> None:
+    # MLflow uploads a missing folder as an empty one without a word.
+    if not Path(folder).is_dir():
+        raise StepFailed(f"{folder}: the files that were to be logged are gone")
+
+
+def _metric(place: Place, entry: LogBatch, point: Point) -> Metric:
+    name, digest = entry.dataset or (None, None)
+    return Metric(
+        point.name,
+        point.value,
+        point.timestamp_ms,
+        point.step,
+        model_id=place.model_id(entry.model) if entry.model else None,
+        dataset_name=name,
+        dataset_digest=digest,
+    )
+
+
+def _dataset_input(entry: LogInput) -> DatasetInput:
+    described = MlflowDataset(entry.name, entry.digest, "bundle", entry.source, profile=entry.profile)
+    return DatasetInput(described, tags=[InputTag("mlflow.data.context", entry.context)])
+
+
+def describe(error: Exception) -> str:
+    """Return an error in one bounded line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:300]

@@ -1,0 +1,266 @@
+"""An MLflow server that is away costs no run, no metric and no more than two seconds; everything is there once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow_server import LossyProxy, MlflowServer
+from run_results import make_run_result
+
+from pt_core.decision.result import RunResult
+from pt_core.isolation import Progress
+from tasks import tracking
+from tasks.dashboard import TrackedRun
+from tasks.follow import followed
+from tasks.outbox import FOLDER, PATIENCE_VARIABLE, replay_all
+
+PICTURES = {"confusion_matrix.png": b"one", "roc.png": b"two"}
+HELD_UP_S = 2.0
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    found = make_run_result(tmp_path_factory.mktemp("bundles"))
+    # One that is built, one that failed: the shape of a run, in a quarter of the time.
+    return found.model_copy(update={"variants": (*found.variants[3:5],)})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+class Stopwatch:
+    """How long somebody was held up, in all."""
+
+    seconds = 0.0
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - begun
+
+
+def begin(uri: str, home: Path, name: str) -> TrackedRun:
+    return tracking.start_run(
+        uri, experiment=name, run_name=name, artifact_root="unused", tags={"kind": "test"}, home=home
+    )
+
+
+def train(run: TrackedRun, result: RunResult) -> None:
+    """Tell the first three epochs while they end, as a training does."""
+    with followed(run, sample_every_s=60) as told:
+        for epoch in result.checkpoint.history[:3]:
+            figures = {"train_loss": epoch.train_loss}
+            told(Progress(done=epoch.epoch, total=20, step=epoch.epoch, figures=figures))
+
+
+def log_rest(run: TrackedRun, result: RunResult, folder: Path) -> None:
+    """Log what comes after a training."""
+    page = folder / "report.html"
+    page.write_text("<p>the page</p>")
+    tracking.log_checkpoint(run, result.checkpoint, result.dataset)
+    for variant in result.variants:
+        tracking.log_variant(run, variant, result.dataset, pictures=PICTURES)
+    tracking.log_bundle(run, result.checkpoint.directory, "checkpoint")
+    tracking.log_result(run, result, [page])
+
+
+def assert_there_once(server: MlflowServer, result: RunResult, name: str, status: str = "FINISHED") -> None:
+    """Read the whole run from MLflow's own tables."""
+    ((experiment,),) = server.rows("SELECT experiment_id FROM experiments WHERE name = ?", name)
+    runs = server.rows("SELECT name, status, run_uuid FROM runs WHERE experiment_id = ?", experiment)
+    built, failed = result.variants
+    expected = [(name, status), (built.name, "FINISHED"), (failed.name, "FAILED")]
+    assert sorted(run[:2] for run in runs) == sorted(expected)
+    ids = {run[0]: run[2] for run in runs}
+    assert_points_once(server, result, ids[name])
+    parents = server.rows(
+        "SELECT t.value FROM tags t JOIN runs r USING (run_uuid) WHERE t.key = 'mlflow.parentRunId' "
+        "AND r.experiment_id = ?",
+        experiment,
+    )
+    assert parents == [(ids[name],)] * 2
+    models = server.rows(
+        "SELECT name, status, source_run_id FROM logged_models WHERE experiment_id = ?", experiment
+    )
+    assert models == [(built.name, 2, ids[built.name])]
+    outputs = server.rows(
+        "SELECT COUNT(*) FROM inputs WHERE source_type = 'RUN_OUTPUT' AND source_id = ?", ids[built.name]
+    )
+    assert outputs == [(1,)]
+    bound = server.rows(
+        "SELECT metric_name, COUNT(*) FROM logged_model_metrics WHERE run_id = ? GROUP BY metric_name",
+        ids[built.name],
+    )
+    assert {count for _, count in bound} == {1}
+    assert {key for key, _ in bound} >= set(built.metrics)
+    params = dict(server.rows("SELECT key, value FROM params WHERE run_uuid = ?", ids[name]))
+    assert (params["train.epochs"], params["seed"]) == ("20", "0")
+    root = server.home / "artifacts" / str(experiment)
+    assert {path.name for path in (root / ids[name] / "artifacts").iterdir()} >= {"report.html", "checkpoint"}
+    assert {path.name for path in (root / ids[built.name] / "artifacts").iterdir()} == set(PICTURES)
+    (bundle,) = root.glob("models/*/artifacts/bundle")
+    source = Path(built.artifact.directory)
+    assert {p.relative_to(bundle): p.read_bytes() for p in bundle.rglob("*") if p.is_file()} == {
+        p.relative_to(source): p.read_bytes() for p in source.rglob("*") if p.is_file()
+    }
+
+
+def assert_points_once(server: MlflowServer, result: RunResult, run_id: str) -> None:
+    for key in ("train_loss", "validation_loss"):
+        points = server.rows(
+            "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step",
+            run_id,
+            f"training/{key}",
+        )
+        history = [(epoch.epoch, getattr(epoch, key)) for epoch in result.checkpoint.history]
+        # The first three epochs were told while the training went on, without a validation loss.
+        assert points == (history if key == "train_loss" else history[3:])
+
+
+def left(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / FOLDER).iterdir())
+
+
+def test_a_server_that_is_away_from_the_first_second_gets_everything_when_it_comes(
+    server, result, home, tmp_path, hear
+):
+    said, watch = hear("tasks.outbox_run"), Stopwatch()
+    with watch.running():
+        run = begin(server.uri, home, "first")
+        train(run, result)
+        log_rest(run, result, tmp_path)
+    assert run.run_id == ""
+    assert watch.seconds < HELD_UP_S
+    assert "the run goes on, and what is for MLflow waits in" in said[0]
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    sent = tracking.flush(run)
+    assert sent.warnings == ()
+    assert sent.run.run_id
+    assert tracking.finish_run(run, "FINISHED").run_id == sent.run.run_id
+    starting.join()
+    assert_there_once(server, result, "first")
+    assert said[1:] == [f"MLflow at {server.uri} answers again"]
+    assert left(home) == []
+
+
+def test_a_server_that_is_killed_in_the_middle_and_comes_back_has_everything_once(
+    server, result, home, tmp_path
+):
+    watch = Stopwatch()
+    run = begin(server.uri, home, "middle")
+    assert run.run_id
+    train(run, result)
+    server.kill()
+    with watch.running():
+        log_rest(run, result, tmp_path)
+    assert watch.seconds < HELD_UP_S
+    server.start()
+    tracking.finish_run(run, "FINISHED")
+    assert_there_once(server, result, "middle")
+    assert left(home) == []
+
+
+def test_a_server_that_hangs_and_then_does_what_it_was_asked_before_creates_nothing_twice(
+    server, result, home, tmp_path, monkeypatch
+):
+    # Shorter than the hang: the requests that nobody waits for any more are done when the server goes on.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    watch = Stopwatch()
+    server.signal(signal.SIGSTOP)
+    with watch.running():
+        run = begin(server.uri, home, "hang")
+        train(run, result)
+        log_rest(run, result, tmp_path)
+    assert watch.seconds < HELD_UP_S
+    time.sleep(3)
+    server.signal(signal.SIGCONT)
+    tracking.finish_run(run, "FINISHED")
+    assert_there_once(server, result, "hang")
+
+
+def test_an_answer_that_is_lost_after_the_server_did_it_repeats_nothing(server, result, home, tmp_path):
+    kinds = (
+        "runs/create",
+        "logged-models ",
+        "runs/log-batch",
+        "runs/outputs",
+        "runs/log-inputs",
+        "runs/update",
+    )
+    proxy = LossyProxy(server.port, lost=(*kinds, "runs/create", "runs/log-batch"))
+    try:
+        run = begin(proxy.uri, home, "lost")
+        train(run, result)
+        log_rest(run, result, tmp_path)
+        tracking.finish_run(run, "FINISHED")
+    finally:
+        proxy.close()
+    assert sorted(proxy.lost) == sorted([*kinds, "runs/create", "runs/log-batch"])
+    assert_there_once(server, result, "lost")
+
+
+KILLED = """
+import os, pathlib, sys
+from tasks import tracking
+uri, home = sys.argv[1:]
+run = tracking.start_run(
+    uri, experiment="killed", run_name="killed", artifact_root="", tags={}, home=pathlib.Path(home)
+)
+for step in range(50):
+    tracking.log_figures(run, {"loss": 1.0 / (step + 1)}, step=step)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_run_leaves_behind_is_sent_by_the_next_and_a_killed_one_is_closed(
+    server, result, home, tmp_path, monkeypatch, hear
+):
+    monkeypatch.setenv(PATIENCE_VARIABLE, "0.5")
+    said = hear("tasks.tracking")
+    server.kill()
+    subprocess.run(
+        [sys.executable, "-c", KILLED, server.uri, str(home)], cwd=ROOT, check=False, env={**os.environ}
+    )
+    run = begin(server.uri, home, "left")
+    train(run, result)
+    log_rest(run, result, tmp_path)
+    sent = tracking.flush(run)
+    assert sent.run.run_id == ""
+    assert "entries of this run wait in" in sent.warnings[0]
+    tracking.finish_run(run, "FINISHED")
+    assert "entries of this run wait in" in said[0]
+    assert len([name for name in left(home) if name.endswith(".jsonl")]) == 2
+    assert sum(found.num_sent for found in replay_all(home, patience_s=0.1)) == 0
+    server.start()
+    other = begin(server.uri, home, "next")
+    deadline = time.monotonic() + 60
+    while len([name for name in left(home) if name.endswith(".jsonl")]) > 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    tracking.finish_run(other, "FINISHED")
+    assert_there_once(server, result, "left")
+    assert left(home) == []
+    ((run_id, status),) = server.rows("SELECT run_uuid, status FROM runs WHERE name = 'killed'")
+    assert status == "KILLED"
+    points = server.rows("SELECT step, value FROM metrics WHERE run_uuid = ? ORDER BY step", run_id)
+    assert points == [(step, 1.0 / (step + 1)) for step in range(50)]
