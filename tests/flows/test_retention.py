@@ -151,5 +151,6 @@ def test_a_release_that_was_fetched_is_known_by_its_whole_digest(tmp_path: Path)
 
 def test_digests_are_found_in_names_addresses_and_sentences() -> None:
     one, two, three = digest(1), digest(2), digest(3)
-    text = f'{{"a":"/home/x/store/onnx-int8-{one[:12]}/","b":"{two}"}} see {three[:12]}, not {three[:11]} or x{one[12:22]}'
-    assert marks_in(text) == {one[:12], two[:12], three[:12]}
+    text = f'{{"a":"/home/x/store/onnx-int8-{one[:12]}/","b":"{two}"}} see {three[:12]}, not {three[:11]}'
+    commit = hashlib.sha1(b"a commit").hexdigest()
+    assert marks_in(f"{text} at {commit} or {commit[:13]}") == {one[:12], two[:12], three[:12]}

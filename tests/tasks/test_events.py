@@ -91,11 +91,13 @@ def test_a_server_that_hangs_or_is_gone_costs_seconds_and_a_warning(hear: Callab
     assert [line.rpartition(": ")[2] for line in told] == ["ReadTimeout", "ConnectError"]
 
 
-def test_without_a_server_nothing_is_started_to_tell() -> None:
+def test_without_a_server_nothing_is_started_to_tell(hear: Callable[[str], list[str]]) -> None:
+    told = hear("tasks.events")
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         started = time.monotonic()
         assert not say()
         assert time.monotonic() - started < 0.5
+    assert told == []
 
 
 def test_a_promotion_and_a_rollback_are_told_in_a_sentence(got: list[dict[str, Any]]) -> None:
