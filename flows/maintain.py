@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from flows.flow_states import ended_badly, mark_crashed
@@ -19,6 +19,7 @@ from tasks import journal
 from tasks.aliases import Aliased, aliased_versions, knows_run
 from tasks.closing import OpenRun, close, open_runs
 from tasks.dashboard import without_secrets
+from tasks.outbox import folders_waiting, replay_all
 from tasks.recover import recover
 
 KEEP_LAST = 10
@@ -61,18 +62,23 @@ def maintain(
 def _finish(home: Home, report: MaintenanceReport) -> MaintenanceReport:
     num_left_overs = sweep_all(home)
     settled = recover(places_of(home))
-    closed = close_dead_runs(home)
+    # Asked before the outboxes are sent, which may close what their processes left open.
+    dead = dead_runs(home)
+    replayed = replay_all(Path(home.root))
+    closed = close_runs(home, dead)
     return report.model_copy(
         update={
             "num_left_overs": num_left_overs,
             "settled": tuple(f"{one.kind} {one.id} of {one.uri}: {one.note}" for one in settled),
+            "num_sent": sum(one.num_sent for one in replayed),
             "closed": tuple(f"{run.pipeline}/{run.name}" for run in closed),
+            "problems": tuple(f"{one.path}: {one.problem}" for one in replayed if one.problem),
         }
     )
 
 
-def close_dead_runs(home: Home) -> tuple[OpenRun, ...]:
-    """Close, in MLflow and in Prefect, the runs whose process is gone; return them.
+def dead_runs(home: Home) -> tuple[OpenRun, ...]:
+    """Return the open runs whose process is gone, with their variants.
 
     It is gone if this machine says so, or Prefect, which is told by the silence of a run's heartbeat wherever it ran.
 
@@ -82,9 +88,17 @@ def close_dead_runs(home: Home) -> tuple[OpenRun, ...]:
     found = open_runs(home.tracking_uri)
     ended = ended_badly(run.flow_run_id for run in found if run.flow_run_id)
     dead = {run.run_id for run in found if run.owner_is_dead or run.flow_run_id in ended}
-    closed = tuple(run for run in found if run.run_id in dead or run.parent_id in dead)
+    return tuple(run for run in found if run.run_id in dead or run.parent_id in dead)
+
+
+def close_runs(home: Home, runs: Iterable[OpenRun]) -> tuple[OpenRun, ...]:
+    """Close dead runs in MLflow and in Prefect; return those that did not end well before they died.
+
+    Raises:
+        StepFailed: MLflow refused or did not answer.
+    """
+    closed = tuple(run for run in runs if close(home.tracking_uri, run.run_id))
     for run in closed:
-        close(home.tracking_uri, run.run_id)
         if run.parent_id is None:
             mark_crashed(run.flow_run_id)
             tell_crashed(run.pipeline, run.name, why="its process is gone")
@@ -92,14 +106,14 @@ def close_dead_runs(home: Home) -> tuple[OpenRun, ...]:
 
 
 def _removal(home: Home, report: MaintenanceReport, *, keep_last: int) -> MaintenanceReport:
-    aliased = aliased_versions(home.tracking_uri)
+    aliased, waiting = aliased_versions(home.tracking_uri), folders_waiting(Path(home.root))
     runs = stored_runs(home.runs)
     choice = choose(
         runs,
         (*stored_bundles(Path(home.store)), *stored_bundles(home.releases)),
         keep_last=keep_last,
-        held=_held(home, runs, aliased, keep_last=keep_last),
-        held_marks=_held_marks(home, aliased),
+        held=_held(home, runs, aliased, waiting, keep_last=keep_last),
+        held_marks=_held_marks(home, aliased, waiting),
         now=time.time(),
     )
     removed = _described(choice)
@@ -118,9 +132,15 @@ def _removal(home: Home, report: MaintenanceReport, *, keep_last: int) -> Mainte
 
 
 def _held(
-    home: Home, runs: Sequence[StoredRun], aliased: Sequence[Aliased], *, keep_last: int
+    home: Home,
+    runs: Sequence[StoredRun],
+    aliased: Sequence[Aliased],
+    waiting: frozenset[str],
+    *,
+    keep_last: int,
 ) -> dict[str, str]:
-    """Return the older runs that stay, and why: in use, in promotion, or not known to this MLflow."""
+    """Return the older runs that stay, and why: in use, in promotion, not sent yet, or not known to this MLflow."""
+    unsent = "\n".join(waiting)
     by_name = {one.run_name: one.sentence for one in aliased if one.run_name}
     by_id = {run_id: one.sentence for one in aliased for run_id in one.mlflow_run_ids}
     promoting = {
@@ -131,6 +151,7 @@ def _held(
     held: dict[str, str] = {}
     for run in choose(runs, (), keep_last=keep_last, held={}, held_marks=frozenset(), now=0).runs:
         why = by_name.get(run.name) or by_id.get(run.mlflow_run_id or "") or promoting.get(run.name)
+        why = why or ("some of it is still to be sent to MLflow" if str(run.directory) in unsent else None)
         why = why or _unknown(home, run)
         if why:
             held[run.name] = why
@@ -144,14 +165,14 @@ def _unknown(home: Home, run: StoredRun) -> str | None:
     return f"its MLflow run is not in {without_secrets(home.tracking_uri)}"
 
 
-def _held_marks(home: Home, aliased: Sequence[Aliased]) -> Marks:
+def _held_marks(home: Home, aliased: Sequence[Aliased], waiting: frozenset[str]) -> Marks:
     here = without_secrets(home.tracking_uri)
     promoting = [
         one.to_json()
         for one in journal.read_all(home.promotions)
         if not one.has_ended or one.tracking_uri not in (None, here)
     ]
-    return marks_in("\n".join([*(one.text for one in aliased), *promoting]))
+    return marks_in("\n".join([*(one.text for one in aliased), *promoting, *waiting]))
 
 
 def _described(choice: Choice) -> tuple[Removed, ...]:

@@ -42,6 +42,8 @@ class MaintenanceReport(Record):
     """Folders of dead writers that were deleted."""
     settled: tuple[str, ...] = ()
     """Promotions whose process had died, and how they ended, a sentence each."""
+    num_sent: int = 0
+    """Entries for MLflow that runs had left behind and that were sent now."""
     closed: tuple[str, ...] = ()
     """Runs whose process had died, closed in MLflow, as PIPELINE/RUN."""
     removed: tuple[Removed, ...] = ()
@@ -70,6 +72,7 @@ class MaintenanceReport(Record):
         rest = (
             (len(self.closed), "MLflow runs of dead processes closed"),
             (len(self.settled), "promotions settled"),
+            (self.num_sent, "entries sent to MLflow"),
             (self.num_left_overs, "left-overs swept"),
         )
         return "; ".join([done, *(f"{count} {what}" for count, what in rest if count)])

@@ -9,10 +9,9 @@ from pydantic import ValidationError
 
 from pt_core.record import Record
 from tasks.alias_lock import Claimant
+from tasks.outbox_send import OWNER
 from tasks.registry import asked
 
-OWNER = "owner_process"
-"""Tag of every run that this product starts: the process that started it."""
 _PARENT = "mlflow.parentRunId"
 _PAGE = 200
 
@@ -44,14 +43,17 @@ def open_runs(tracking_uri: str) -> tuple[OpenRun, ...]:
     return tuple(sorted(_open_runs(tracking_uri), key=lambda run: run.parent_id is not None))
 
 
-def close(tracking_uri: str, run_id: str) -> None:
-    """Close a run as KILLED.
+def close(tracking_uri: str, run_id: str) -> bool:
+    """Close a run as KILLED if it is open, and return whether that is how it ended.
 
     Raises:
         StepFailed: MLflow refused or did not answer.
     """
     with asked(tracking_uri) as client:
-        client.set_terminated(run_id, status="KILLED")
+        status = client.get_run(run_id).info.status
+        if status == "RUNNING":
+            client.set_terminated(run_id, status="KILLED")
+        return status in ("RUNNING", "KILLED")
 
 
 def _open_runs(tracking_uri: str) -> Iterator[OpenRun]:

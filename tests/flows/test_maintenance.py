@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from flows.__main__ import app
 from flows.home import Home
-from flows.maintain import close_dead_runs, maintain
+from flows.maintain import maintain
 from flows.removing import trash_of
 from flows.retention import ORPHAN_AGE_S
 from flows.store_lock import store_alone, store_in_use
@@ -221,7 +221,7 @@ def test_the_run_of_a_killed_process_is_closed_and_that_of_a_living_one_is_not(
         uri, experiment="lives", run_name="living", artifact_root=at.mlflow_artifacts, tags={}
     )
     assert {run.run_id for run in open_runs(uri)} == {killed, living.run_id}
-    assert [run.run_id for run in close_dead_runs(at)] == [killed]
+    assert maintain(at, remove=False).closed == ("dies/killed",)
     client = MlflowClient(uri)
     assert client.get_run(killed).info.status == "KILLED"
     assert client.get_run(living.run_id).info.status == "RUNNING"
