@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import signal
+import time
 
 import psutil
+from stacks import pt_pipeline
 
+from deployments.stack.health import ask
 from deployments.stack.processes import members
 
 MAX_MEMORY_BYTES = 1.5 * 2**30
-
-
-def pt_pipeline(
-    *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deployments", *arguments],
-        env={**os.environ, "COLUMNS": "200", **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def test_status_says_that_all_of_a_running_stack_is_up(stack):
@@ -36,6 +25,27 @@ def test_status_says_that_all_of_a_running_stack_is_up(stack):
     assert all(service["is_up"] for service in found["services"])
 
 
+def test_up_prints_where_everything_is(stack):
+    said = stack.log.read_text()
+
+    assert f"{stack.prefect_url}/v2/deployments\n" in said
+    assert f"{stack.mlflow_url}/#/experiments?workflowType=machine_learning\n" in said
+    assert f"{stack.webhook_url}/hooks/" in said
+    assert str(stack.home / "secrets") in said
+
+
+def test_every_server_listens_on_this_machine_only(stack):
+    listening = [
+        connection.laddr.ip
+        for process in members(stack.state.token)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    assert len(listening) >= 3
+    assert set(listening) == {"127.0.0.1"}
+
+
 def test_the_whole_stack_takes_less_than_one_and_a_half_gibibytes(stack):
     taken = sum(
         process.memory_full_info().pss
@@ -43,3 +53,53 @@ def test_the_whole_stack_takes_less_than_one_and_a_half_gibibytes(stack):
     )
 
     assert 0.2 * 2**30 < taken < MAX_MEMORY_BYTES
+
+
+def test_a_second_stack_in_the_same_home_is_refused_with_the_links_of_the_first(stack):
+    refused = pt_pipeline("up", "--home", str(stack.home))
+
+    assert refused.returncode == 2
+    assert "already up in this home" in refused.stderr
+    assert stack.prefect_url in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_line_with_its_owner_and_the_option(stack, tmp_path):
+    port = stack.mlflow_url.rsplit(":", 1)[1]
+
+    refused = pt_pipeline("up", "--home", str(tmp_path / "home"), "--prefect-port", port)
+
+    assert refused.returncode == 2
+    assert f"port {port} on 127.0.0.1 is in use by process " in refused.stderr
+    assert "--prefect-port" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_the_command_line_works_with_the_servers_of_its_home(stack):
+    asked = pt_pipeline("doctor", "--home", str(stack.home), "--json")
+
+    said = json.dumps(json.loads(asked.stdout))
+    assert stack.prefect_url.removeprefix("http://") in said
+    assert stack.mlflow_url.removeprefix("http://") in said
+
+
+def test_killed_servers_come_back_at_the_same_address(stack):
+    before = {service.name: service for service in stack.state.services}
+    for name in ("prefect", "mlflow"):
+        os.kill(before[name].process.pid, signal.SIGKILL)
+
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        now = {service.name: service for service in stack.state.services}
+        restarted = [
+            now[name].num_restarts == before[name].num_restarts + 1 for name in ("prefect", "mlflow")
+        ]
+        healthy = ask(f"{stack.prefect_url}/api/health") and ask(f"{stack.mlflow_url}/health")
+        if all(restarted) and healthy:
+            break
+        time.sleep(0.2)
+
+    assert all(restarted), stack.log.read_text()[-2000:]
+    assert healthy
+    assert now["worker"].process == before["worker"].process
+    assert "mlflow was killed by SIGKILL; started again" in stack.log.read_text()

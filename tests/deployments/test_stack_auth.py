@@ -1,0 +1,96 @@
+"""A stack with passwords: nobody comes in without, the command line and the worker do; and killed, it leaves nothing."""
+
+from __future__ import annotations
+
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from stacks import naps, pt_pipeline, start_nap, start_up, stop_up, wait_for_state, wait_until_ready
+
+from deployments.stack.processes import members, sweep
+from flows.stack_state import StackState, running_stack
+
+GONE_S = 20
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackState, Path]]:
+    folder = tmp_path_factory.mktemp("locked")
+    options = ("--auth", "--no-webhook", "--prefect-file", str(naps(folder)))
+    process = start_up(folder / "home", folder / "up.log", *options)
+    try:
+        state = wait_until_ready(process, folder / "home", folder / "up.log")
+        yield state, folder / "home"
+    finally:
+        stop_up(process)
+
+
+def status_of(address: str) -> int:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_without_a_password_nobody_comes_in(locked):
+    state, _ = locked
+
+    assert status_of(f"{state.prefect_api_url}/work_pools/local") == 401
+    assert status_of(f"{state.mlflow_url}/") == 401
+    assert status_of(f"{state.mlflow_url}/api/2.0/mlflow/experiments/get?experiment_id=0") == 401
+    assert status_of(f"{state.mlflow_url}/api/2.0/mlflow-artifacts/artifacts") == 401
+
+
+def test_passwords_are_readable_by_their_owner_only_and_lie_nowhere_else(locked):
+    state, home = locked
+    passwords = [
+        (home / "secrets" / name).read_text().strip().split(":")[1] for name in ("prefect", "mlflow")
+    ]
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home / "secrets").iterdir()}
+    assert modes == {"prefect": 0o600, "mlflow": 0o600}
+    assert stat.S_IMODE((home / "secrets").stat().st_mode) == 0o700
+    written = [path for path in home.rglob("*") if path.is_file() and path.parent.name != "secrets"]
+    written.append(home.parent / "up.log")
+    assert len(written) > 5
+    for path in written:
+        content = path.read_bytes()
+        assert not any(password.encode() in content for password in passwords), path
+    arguments = [" ".join(process.cmdline()) for process in members(state.token)]
+    assert not any(password in line for line in arguments for password in passwords)
+
+
+def test_the_command_line_and_the_worker_come_in_with_the_passwords_of_the_home(locked):
+    state, home = locked
+    login = (home / "secrets" / "prefect").read_text().strip()
+
+    run = start_nap(state, home, 0)
+
+    wait_for_state(state, run, "COMPLETED", login=login)
+    asked = pt_pipeline("versions", "digits", "--home", str(home), "--json")
+    assert asked.returncode == 0, asked.stderr
+
+
+def test_killed_it_leaves_nothing_behind_not_even_the_run_at_work(locked):
+    state, home = locked
+    login = (home / "secrets" / "prefect").read_text().strip()
+    run = start_nap(state, home, 600)
+    wait_for_state(state, run, "RUNNING", login=login)
+    assert len(list(members(state.token))) >= 5
+
+    psutil.Process(state.supervisor.pid).kill()
+
+    end = time.monotonic() + GONE_S
+    while list(members(state.token)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert sweep(state.token) == 0
+    assert running_stack(home) is None
+    assert pt_pipeline("status", "--home", str(home)).returncode == 1
+    assert "is down" in pt_pipeline("down", "--home", str(home)).stderr
