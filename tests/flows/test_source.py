@@ -1,0 +1,73 @@
+"""The commit of a run, in real checkouts: that of the folder of its configuration, and the one that was pushed."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.check import check
+from flows.source import PUSH_COMMIT_VARIABLE, check_pushed, enter_source
+from pt_core.environment import SOURCE_VARIABLE, describe_environment
+from pt_core.errors import ConfigError
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(autouse=True)
+def _apart_from_other_tests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv(SOURCE_VARIABLE, "")
+    monkeypatch.delenv(PUSH_COMMIT_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "settings").mkdir(parents=True)
+    (folder / "settings" / "mine.yaml").write_text("name: mine\nvariants: [{name: torch, steps: []}]\n")
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "one")
+    return folder
+
+
+def test_a_run_is_of_the_commit_of_its_configurations_folder(
+    project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    enter_source(check(str(project / "settings" / "mine.yaml"), ()))
+    assert describe_environment().git_commit == git(project, "rev-parse", "HEAD")
+
+
+def test_a_shipped_configuration_says_nothing_of_the_users_code(project: Path, monkeypatch) -> None:
+    monkeypatch.chdir(project)
+    enter_source(check("digits", ()))
+    assert describe_environment().git_commit == git(project, "rev-parse", "HEAD")
+
+
+def test_only_a_clean_checkout_of_the_pushed_commit_runs(project: Path, monkeypatch) -> None:
+    first = git(project, "rev-parse", "HEAD")
+    monkeypatch.setenv(PUSH_COMMIT_VARIABLE, first)
+    check_pushed(project / "settings")
+    (project / "settings" / "mine.yaml").write_text("name: other\n")
+    with pytest.raises(ConfigError, match="but tracked files were changed since; expected a clean checkout"):
+        check_pushed(project)
+    git(project, "commit", "-qam", "two")
+    with pytest.raises(
+        ConfigError, match=f"at commit {git(project, 'rev-parse', 'HEAD')}, expected the pushed {first}"
+    ):
+        check_pushed(project)
+
+
+def test_a_configuration_outside_of_the_pushed_repository_is_refused(
+    project: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setenv(PUSH_COMMIT_VARIABLE, git(project, "rev-parse", "HEAD"))
+    with pytest.raises(ConfigError, match="at commit none, it is no Git checkout"):
+        check_pushed(tmp_path)
