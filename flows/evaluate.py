@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
@@ -10,22 +11,25 @@ from prefect.states import Failed
 from pydantic import Field
 
 from flows.champion import find_champion
-from flows.check import check
-from flows.existing import check_existing, find_existing, outcome_of, reference_of, samples_of
+from flows.check import Checked
+from flows.checkpoints import check_evaluable
+from flows.existing import check_existing, check_for_checkpoint, find_existing, outcome_of, reference_of
 from flows.flow_run import command
 from flows.home import Home, activate
 from flows.job import RUNNER, Job, Measured, conclude, finish, measure, opened
 from flows.lifecycle import main_job
-from flows.requests import attack_request
+from flows.requests import attack_request, prepare_request
 from flows.retrain_form import AS_CONFIGURED, GateField, OverridesField, PromoteField, form_overrides
 from flows.source import enter_source
 from flows.store_lock import store_in_use
 from pt_core.artifacts.checkpoint import Checkpoint
+from pt_core.bundle import is_intact
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, PtCoreError
 from tasks.attack import attack
 from tasks.caching import run as run_task
+from tasks.data import prepare
 from tasks.track import track_training
 
 RunField = Annotated[str, Field(json_schema_extra={"title": "Run"})]
@@ -69,7 +73,7 @@ def _evaluated(named: str, config: str, overrides: tuple[str, ...]) -> RunResult
     options = ("--config", config) if config else ()
     with store_in_use(home):
         with opened(checked, home, labels=labels) as job:
-            dataset, warnings = samples_of(found, checked, home, is_own=not config)
+            dataset, warnings = _samples(found, checked, home, is_own=not config)
             track_training(job.tracked, found.checkpoint, dataset)
             result = conclude(
                 job,
@@ -100,15 +104,32 @@ def _measured(job: Job, found: RunResult, dataset: Dataset) -> Measured:
     )
 
 
+def _samples(
+    result: RunResult, checked: Checked, home: Home, *, is_own: bool
+) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the samples to measure on, and what to know about them: the run's own bundle, or prepared here."""
+    known = result.dataset
+    asked = (result.config or {}).get("data"), result.seed
+    same = asked == (checked.settings.data.model_dump(mode="json"), checked.settings.seed)
+    if is_own and same and is_intact(Path(known.directory), known.digest):
+        return known, ()
+    try:
+        request = prepare_request(checked.settings, base_dir=checked.base_dir, home=home)
+    except ConfigError as error:
+        hint = (
+            ""
+            if not is_own
+            else "; the run's own are not here: give --config FILE, whose data are relative to it"
+        )
+        raise error.with_message(f"{error.message}{hint}") from error
+    dataset = run_task(prepare, request, checked.settings.limits.for_step())
+    return dataset, check_evaluable(result.checkpoint, dataset)
+
+
 def _from_checkpoint(
     given: Checkpoint, home: Home, named: str, config: str, overrides: tuple[str, ...]
 ) -> RunResult:
-    if not config:
-        raise ConfigError(
-            f"{named}: is a checkpoint, which says nothing of variants and a gate; give the configuration that it was "
-            "trained with: --config FILE"
-        )
-    checked = check(config, overrides)
+    checked = check_for_checkpoint(named, config, overrides)
     enter_source(checked)
     labels = {"stage": "evaluate", "evaluated_run": named}
     return main_job(checked, home, overrides=overrides, given=given, labels=labels)

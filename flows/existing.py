@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 from pydantic import JsonValue
 
-from flows.check import Checked, check_code
-from flows.checkpoints import check_evaluable, find_checkpoint
+from flows.check import Checked, check, check_code
+from flows.checkpoints import find_checkpoint
 from flows.cli.compare import find_runs
 from flows.cli.run import read_result
 from flows.config import PipelineConfig
 from flows.fetch import fetch_checkpoint, fetch_run, missing_bundles
 from flows.home import Home, add_code_path, may_be_stored
 from flows.load import Tree, find_config, load_config, settings_of
-from flows.requests import prepare_request
 from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.building.plan import make_plan
-from pt_core.bundle import is_intact
-from pt_core.data.dataset import Dataset
 from pt_core.decision.result import RunResult, VariantResult
 from pt_core.errors import ConfigError, PtCoreError, StepFailed, StepUnavailable
-from tasks.caching import run
-from tasks.data import prepare
 from tasks.stored import find_run
 
 
@@ -70,7 +66,9 @@ def check_existing(result: RunResult, config: str, overrides: tuple[str, ...]) -
         settings = settings_of(given, (), base_dir=path.parent, where=path.name)
     else:
         path = Path.cwd() / result.run_name
-        settings = settings_of(dict(own), overrides, base_dir=Path.cwd(), where=result.run_name)
+        settings = settings_of(
+            copy.deepcopy(dict(own)), overrides, base_dir=Path.cwd(), where=result.run_name
+        )
         _refuse_other_variants(settings, own, result.run_name)
     add_code_path(path.parent)
     check_code(settings)
@@ -78,30 +76,19 @@ def check_existing(result: RunResult, config: str, overrides: tuple[str, ...]) -
     return Checked(name=name, path=str(path), settings=settings, plan=make_plan(settings.variants))
 
 
-def samples_of(
-    result: RunResult, checked: Checked, home: Home, *, is_own: bool
-) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the samples to measure on, and what to know about them: the run's own bundle, or prepared here.
+def check_for_checkpoint(named: str, config: str, overrides: tuple[str, ...]) -> Checked:
+    """Return the settings to build and measure the variants of a checkpoint by.
 
     Raises:
-        ConfigError: the samples are not here, or the network cannot take them.
+        ConfigError: none are given, or they are not valid.
+        PlanError: a chain of steps.
     """
-    known = result.dataset
-    asked = (result.config or {}).get("data"), result.seed
-    same = asked == (checked.settings.data.model_dump(mode="json"), checked.settings.seed)
-    if is_own and same and is_intact(Path(known.directory), known.digest):
-        return known, ()
-    try:
-        request = prepare_request(checked.settings, base_dir=checked.base_dir, home=home)
-    except ConfigError as error:
-        hint = (
-            ""
-            if not is_own
-            else "; the run's own are not here: give --config FILE, whose data are relative to it"
+    if not config:
+        raise ConfigError(
+            f"{named}: is a checkpoint, which says nothing of variants and a gate; give the configuration that it was "
+            "trained with: --config FILE"
         )
-        raise error.with_message(f"{error.message}{hint}") from error
-    dataset = run(prepare, request, checked.settings.limits.for_step())
-    return dataset, check_evaluable(result.checkpoint, dataset)
+    return check(config, overrides)
 
 
 def reference_of(result: RunResult) -> Artifact:

@@ -24,8 +24,15 @@ from pt_core.manifest import first_problem
 from pt_core.signing import check_signature
 from tasks.dashboard import without_secrets
 from tasks.fetched import Vouch, fetch_bundle, fetch_listed, fetch_manifest
-from tasks.report import RESULT
-from tasks.shared import CHECKPOINT, DATASET, RECORD, RunRecord, evaluation_folder, evaluations_of
+from tasks.shared import (
+    CHECKPOINT,
+    DATASET,
+    RECORD,
+    RESULT,
+    RunRecord,
+    evaluation_folder,
+    evaluations_of,
+)
 from tasks.stored import StoredRun, find_run, list_files, model_files
 
 logger = logging.getLogger(__name__)

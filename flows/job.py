@@ -37,7 +37,7 @@ from tasks.dashboard import TrackedRun, links
 from tasks.gate import gate
 from tasks.publish import publish
 from tasks.report import report, store
-from tasks.shared import track_bundles
+from tasks.share import track_bundles
 from tasks.track import close_failed, track_finish, track_result, track_start
 from tasks.tracking import known
 

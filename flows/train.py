@@ -24,7 +24,7 @@ from pt_core.decision.result import Link
 from pt_core.environment import num_cpus
 from pt_core.isolation import stop_all
 from tasks.dashboard import TrackedRun, links
-from tasks.shared import track_checkpoint
+from tasks.share import track_checkpoint
 from tasks.track import close_failed, track_finish, track_start, track_training
 
 

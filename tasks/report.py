@@ -11,9 +11,7 @@ from pt_core.decision.result import RunResult
 from pt_core.files import write_text_atomically
 from pt_core.reporting.html import write_report
 from tasks.progress import shown
-
-RESULT = "run.json"
-"""The whole RunResult of a run, in its folder."""
+from tasks.shared import RESULT
 
 
 @task(name="report", task_run_name="write report", cache_policy=NO_CACHE)

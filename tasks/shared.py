@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import NamedTuple
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from pt_core.bundle import Bundle, seal, staging
 from pt_core.decision.result import RunResult
@@ -17,13 +13,9 @@ from pt_core.evaluation.report import EvaluationReport
 from pt_core.keys import Keys
 from pt_core.record import Record
 from pt_core.signing import sign
-from tasks import tracking
-from tasks.dashboard import TrackedRun
-from tasks.progress import shown
-from tasks.report import RESULT
 
-logger = logging.getLogger(__name__)
-
+RESULT = "run.json"
+"""The whole RunResult of a run, in its folder and in its record."""
 RECORD, CHECKPOINT, DATASET = "record", "checkpoint", "dataset"
 """Folders among the files of the parent run."""
 EVALUATIONS = "evaluations"
@@ -76,35 +68,6 @@ def evaluation_folder(digest: str) -> str:
     return f"{EVALUATIONS}/{digest[:12]}"
 
 
-@task(name="track-bundles", task_run_name="log bundles", cache_policy=NO_CACHE)
-def track_bundles(run: TrackedRun, result: RunResult, folder: str, keys: Keys) -> None:
-    """Log the checkpoint, the dataset and the evaluations if they are small, and the signed record of the run.
-
-    The artifacts themselves go along as logged models. A dataset that stays behind is prepared again where it is needed.
-
-    Raises:
-        ConfigError: the limit in the environment is no number.
-        IntegrityError: a bundle is missing or damaged.
-    """
-    limit = max_shared_bytes()
-    with shown():
-        for name, bundle in _shared(result):
-            if name != CHECKPOINT and bundle.size_bytes > limit:
-                logger.info(
-                    "%s of %d bytes is not logged, the limit is %d MiB", name, bundle.size_bytes, limit >> 20
-                )
-                continue
-            tracking.log_bundle(run, bundle.directory, name)
-        # The last: a run that has a record is whole.
-        tracking.log_bundle(run, seal_record(result, Path(folder), keys).directory, RECORD)
-
-
-@task(name="track-checkpoint", task_run_name="log checkpoint", cache_policy=NO_CACHE)
-def track_checkpoint(run: TrackedRun, checkpoint: Bundle) -> None:
-    """Log the checkpoint of a training alone."""
-    tracking.log_bundle(run, checkpoint.directory, CHECKPOINT)
-
-
 def seal_record(result: RunResult, folder: Path, keys: Keys) -> Bundle:
     """Write what a run found into a signed bundle in its folder: whoever trusts the key can go on from it elsewhere."""
     assert result.mlflow_run_id is not None
@@ -121,7 +84,8 @@ def evaluations_of(result: RunResult) -> list[EvaluationReport]:
     return [one for one in found if one is not None]
 
 
-def _shared(result: RunResult) -> list[Shared]:
+def shared(result: RunResult) -> list[Shared]:
+    """Return what goes along with a run besides its artifacts, which are logged models."""
     return [
         Shared(CHECKPOINT, result.checkpoint),
         Shared(DATASET, result.dataset),

@@ -7,6 +7,8 @@ from flows.cli.output import fail, messages
 from flows.cli.process import begin
 from flows.cli.run import show
 from flows.home import Home
+from flows.servers import check_servers
+from pt_core.decision.result import RunResult
 from pt_core.errors import PtCoreError
 
 _NO_PROMOTION = "promotion.after_run=false"
@@ -26,7 +28,18 @@ def evaluate(run: str, config: str, overrides: tuple[str, ...], home: Home, *, a
     Raises:
         PtCoreError: there is no such run, or a stage failed. Where no variant passed, the result is printed all the same.
     """
-    name = begin("evaluate", home)
+    # All that can be refused is, before Prefect is imported and its server is started.
+    from flows.existing import check_existing, check_for_checkpoint, find_existing
+
+    changes = (_NO_PROMOTION, *overrides)
+    check_servers(home)
+    found = find_existing(home, run)
+    if isinstance(found, RunResult):
+        run = found.run_name
+        checked = check_existing(found, config, changes)
+    else:
+        checked = check_for_checkpoint(run, config, changes)
+    name = begin(f"{checked.settings.name}-evaluate", home)
     from flows.evaluate import evaluate as flow
     from tasks.progress import use_display
 
@@ -34,7 +47,7 @@ def evaluate(run: str, config: str, overrides: tuple[str, ...], home: Home, *, a
     refused: PtCoreError | None = None
     with terminal_display(messages) as display, use_display(display):
         try:
-            named(run, config, promote="as configured", overrides=(_NO_PROMOTION, *overrides))
+            named(run, config, promote="as configured", overrides=changes)
         except PtCoreError as error:
             if not any(home.runs.glob(f"{name}-*/run.json")):
                 raise

@@ -1,0 +1,48 @@
+"""Task share: log what another machine needs to go on from a run, the signed record last."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pt_core.bundle import Bundle
+from pt_core.decision.result import RunResult
+from pt_core.keys import Keys
+from tasks import tracking
+from tasks.dashboard import TrackedRun
+from tasks.progress import shown
+from tasks.shared import CHECKPOINT, RECORD, max_shared_bytes, seal_record, shared
+
+logger = logging.getLogger(__name__)
+
+
+@task(name="track-bundles", task_run_name="log bundles", cache_policy=NO_CACHE)
+def track_bundles(run: TrackedRun, result: RunResult, folder: str, keys: Keys) -> None:
+    """Log the checkpoint, the dataset and the evaluations if they are small, and the signed record of the run.
+
+    The artifacts themselves go along as logged models. A dataset that stays behind is prepared again where it is needed.
+
+    Raises:
+        ConfigError: the limit in the environment is no number.
+        IntegrityError: a bundle is missing or damaged.
+    """
+    limit = max_shared_bytes()
+    with shown():
+        for name, bundle in shared(result):
+            if name != CHECKPOINT and bundle.size_bytes > limit:
+                logger.info(
+                    "%s of %d bytes is not logged, the limit is %d MiB", name, bundle.size_bytes, limit >> 20
+                )
+                continue
+            tracking.log_bundle(run, bundle.directory, name)
+        # The last: a run that has a record is whole.
+        tracking.log_bundle(run, seal_record(result, Path(folder), keys).directory, RECORD)
+
+
+@task(name="track-checkpoint", task_run_name="log checkpoint", cache_policy=NO_CACHE)
+def track_checkpoint(run: TrackedRun, checkpoint: Bundle) -> None:
+    """Log the checkpoint of a training alone."""
+    tracking.log_bundle(run, checkpoint.directory, CHECKPOINT)
