@@ -1,0 +1,232 @@
+"""The parts of the local stack: addresses, logs, crashes and restarts of real processes, what the command line takes up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+from servers import free_port
+
+from deployments.stack.child import MAX_RESTARTS, start_again, start_child
+from deployments.stack.databases import database_url
+from deployments.stack.interrupts import Interrupts
+from deployments.stack.logs import MAX_BYTES, Follower
+from deployments.stack.options import StackOptions
+from deployments.stack.processes import identify, members, sweep
+from deployments.stack.screen import Screen
+from deployments.stack.services import Secrets, Service, plan
+from deployments.stack.supervise import Stack, run_stack
+from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
+from pt_core.errors import ConfigError, StepFailed
+
+NOTHING = Path("/nothing.db")
+
+
+def secrets(**changes: object) -> Secrets:
+    none = {
+        "prefect_database": "sqlite+aiosqlite:////p.db",
+        "mlflow_database": "sqlite:////m.db",
+        "prefect_login": None,
+        "mlflow_login": None,
+        "mlflow_sessions": "s",
+        "webhook": None,
+        "webhook_config": None,
+    }
+    return Secrets.model_validate({**none, **changes})
+
+
+@pytest.mark.parametrize("server", ["prefect", "mlflow"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "mysql://u:hunter2@h/d",
+        "u:hunter2@h/d",
+        "postgresql://u:hunter2@h:port/d",
+        "postgresql://u:hunter2@h/",
+        "postgresql+pg8000://u:hunter2@h/d",
+        "postgresql://u:hunter2@127.0.0.1:1/d",
+    ],
+)
+def test_an_address_that_is_no_database_is_refused_without_its_password(server, wrong):
+    with pytest.raises(ConfigError) as refused:
+        database_url(server, wrong, sqlite=NOTHING)
+
+    assert f"--{server}-database" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_without_an_address_the_data_is_in_the_home_folder():
+    assert database_url("prefect", None, sqlite=Path("/h/p.db")) == "sqlite+aiosqlite:////h/p.db"
+    assert database_url("mlflow", None, sqlite=Path("/h/m.db")) == "sqlite:////h/m.db"
+
+
+def test_no_secret_is_among_the_arguments_of_a_service():
+    hidden = ("prefect-password", "mlflow-password", "db-password", "session-key")
+    services = plan(
+        StackOptions(home="/h", auth=True),
+        secrets(
+            prefect_login=f"admin:{hidden[0]}",
+            mlflow_login=("admin", hidden[1]),
+            prefect_database=f"postgresql+asyncpg://u:{hidden[2]}@h/d",
+            mlflow_database=f"postgresql+psycopg2://u:{hidden[2]}@h/d",
+            mlflow_sessions=hidden[3],
+            webhook="/h/secrets/webhook",
+            webhook_config="/h/webhook.yaml",
+        ),
+    )
+
+    assert len(services) == 4
+    told = "\n".join(" ".join(service.command) for service in services)
+    assert not any(secret in told or secret in repr(services) for secret in hidden)
+
+
+def test_a_line_of_a_log_is_shown_once_it_is_whole(tmp_path):
+    log = tmp_path / "a.log"
+    log.write_bytes(b"one\ntw")
+    follower = Follower(log)
+
+    assert list(follower.lines()) == ["one"]
+    with log.open("ab") as stream:
+        stream.write("o äöü\nthree".encode())
+    assert list(follower.lines()) == ["two äöü"]
+    assert list(follower.lines(last=True)) == ["three"]
+
+
+def test_a_log_that_grew_too_long_is_emptied_under_the_writer_and_kept_once(tmp_path):
+    log = tmp_path / "a.log"
+    with log.open("ab") as writer:
+        writer.write(b"x" * (MAX_BYTES + 1))
+        writer.flush()
+        follower = Follower(log)
+        follower.skip()
+
+        follower.rotate()
+        writer.write(b"after\n")
+
+    assert log.read_bytes() == b"after\n"
+    assert (tmp_path / "a.log.1").stat().st_size == MAX_BYTES + 1
+    assert list(follower.lines()) == ["after"]
+
+
+def service(name: str, program: str) -> Service:
+    # Nothing answers there, so that it never counts as ready.
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    return Service(
+        name=name,
+        command=(sys.executable, "-c", program),
+        environment={},
+        port=1,
+        url=nowhere,
+        health=nowhere,
+    )
+
+
+def test_a_service_that_ends_while_the_stack_starts_is_named_with_the_end_of_its_log(tmp_path):
+    token = uuid.uuid4().hex
+    (tmp_path / "stack").mkdir()
+    sleeper = service("mlflow", "import time; time.sleep(600)")
+    broken = service("prefect", "import sys; print('the disk is on fire'); sys.exit(3)")
+    stack = Stack(
+        StackOptions(home=str(tmp_path)),
+        secrets(),
+        (broken, sleeper),
+        tmp_path / "prefect.yaml",
+        token,
+        Interrupts(),
+        Screen(),
+    )
+
+    with pytest.raises(StepFailed) as failed:
+        run_stack(stack)
+
+    assert "prefect: ended with exit code 3" in str(failed.value)
+    assert "the disk is on fire" in str(failed.value)
+    assert list(members(token)) == []
+
+
+def test_a_service_that_ends_again_and_again_is_given_up(tmp_path):
+    child = start_child(service("prefect", "raise SystemExit(1)"), {**os.environ}, tmp_path)
+
+    revived = 0
+    child.process.wait()
+    while start_again(child, {**os.environ}):
+        child.process.wait()
+        revived += 1
+
+    assert revived == MAX_RESTARTS
+
+
+def test_what_belongs_to_a_stack_is_found_in_every_session_and_killed(tmp_path):
+    token = uuid.uuid4().hex
+    program = (
+        "import subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True)\n"
+        "open('ready', 'w').close()\n"
+        "time.sleep(600)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], env={**os.environ, STACK_VARIABLE: token}, cwd=tmp_path
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+
+    left = list(members(token))
+    assert len(left) == 1
+    assert sweep(token) == 1
+    assert not psutil.pid_exists(left[0].pid) or left[0].status() == psutil.STATUS_ZOMBIE
+
+
+ASKED = """
+import json, os, pathlib
+from flows.home import activate
+activate(pathlib.Path(os.environ["ITS_HOME"]))
+names = "PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD", "PREFECT_API_AUTH_STRING"
+print(json.dumps([os.environ.get(name) for name in names]))
+"""
+
+
+def taken_up(home: Path, **environment: str) -> list[str | None]:
+    """What a command of the product has in its environment, asked in a process of its own."""
+    asked = subprocess.run(
+        [sys.executable, "-c", ASKED],
+        env={**os.environ, **environment, "ITS_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(asked.stdout)
+
+
+def write_stack(home: Path, supervisor: ProcessId) -> None:
+    state = StackState(
+        token="t", supervisor=supervisor, prefect_url="http://p:1", mlflow_url="http://m:2", auth=True
+    )
+    for folder in ("stack", "secrets"):
+        (home / folder).mkdir(parents=True)
+    (home / "stack" / "stack.json").write_text(state.to_json())
+    (home / "secrets" / "prefect").write_text("admin:one\n")
+    (home / "secrets" / "mlflow").write_text("admin:two\n")
+
+
+def test_a_stack_that_is_up_is_taken_up_with_its_passwords_unless_the_user_chose_another_server(tmp_path):
+    write_stack(tmp_path, identify(os.getpid()))
+
+    assert taken_up(tmp_path) == ["http://p:1/api", "http://m:2", "two", "admin:one"]
+    other = taken_up(tmp_path, MLFLOW_TRACKING_URI="http://elsewhere:5000")
+    assert other == ["http://p:1/api", "http://elsewhere:5000", None, "admin:one"]
+
+
+def test_a_stack_that_was_killed_is_not_taken_up(tmp_path):
+    alive = identify(os.getpid())
+    write_stack(tmp_path, ProcessId(pid=alive.pid, started=alive.started - 1))
+
+    assert taken_up(tmp_path) == [None, None, None, None]
