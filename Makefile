@@ -7,7 +7,7 @@ WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 
-.PHONY: run test check e2e bench campaign format clean help
+.PHONY: run up test check e2e bench campaign format clean help
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | sort
@@ -22,6 +22,9 @@ install: $(READY) ## Make the environment
 
 run: $(READY) ## Run the main job on the digits example (ARGS passes options)
 	$(BIN)/pt-pipeline run $(ARGS)
+
+up: $(READY) ## The local stack: Prefect, MLflow, a worker and the webhook receiver (ARGS passes options)
+	$(BIN)/pt-pipeline up $(ARGS)
 
 check: $(READY) ## Lint, format, types, layers, deployments: exactly what CI runs before the tests
 	$(BIN)/ruff check .
