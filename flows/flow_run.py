@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -17,6 +18,9 @@ from pt_core.decision.result import Link
 from pt_core.environment import describe_environment
 from pt_core.errors import PtCoreError
 from tasks.dashboard import without_secrets
+
+_ENGINE_LOGGERS = ("prefect.flow_runs", "prefect.engine")
+"""Where Prefect's engine says how a flow run failed: on the run's page, and in the worker's log."""
 
 
 def run_name() -> str:
@@ -39,7 +43,14 @@ def failed(error: PtCoreError) -> State[Any]:
     The sentence is the state's message and one line of the log; raised, it would come with a traceback of Prefect's.
     """
     get_run_logger().error("%s", error)
+    for name in _ENGINE_LOGGERS:
+        logging.getLogger(name).addFilter(_not_said_again)
     return Failed(message=str(error), data=error)
+
+
+def _not_said_again(record: logging.LogRecord) -> bool:
+    """Keep Prefect's engine, which raises what a flow returned as failed, from adding the traceback of its own calls."""
+    return not (record.exc_info and isinstance(record.exc_info[1], PtCoreError))
 
 
 def prefect_link() -> tuple[Link, ...]:
