@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import chromium
 import pytest
 from stacks import RealStack, start_up, stop_up, wait_until_ready
 
@@ -38,3 +39,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
         state = running_stack(home)
         stop_up(process)
         assert state is None or not list(members(state.token)), "a process of the stack is still there"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    with chromium.running(tmp_path_factory.mktemp("chromium")) as driver:
+        yield driver
