@@ -159,7 +159,11 @@ def finish(job: Job, result: RunResult) -> RunResult:
         GateRefused: no variant passed, or a person said no.
         PtCoreError: the promotion failed; the run's result is kept.
     """
-    track_finish(job.tracked, "FINISHED" if result.winner else "FAILED")
+    tracked = track_finish(job.tracked, "FINISHED" if result.winner else "FAILED")
+    if result.mlflow_run_id is None and tracked.run_id:
+        # MLflow came back at the last moment.
+        result = result.model_copy(update={"mlflow_run_id": tracked.run_id})
+        store(result, str(job.home.runs / job.name))
     if result.winner is None:
         tell_refused(result)
         raise GateRefused(result.sentence, details=[f"{v.name}: {v.reason}" for v in result.variants])

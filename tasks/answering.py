@@ -38,12 +38,13 @@ def is_away(address: str) -> str | None:
         return str(getattr(error, "reason", error)) or type(error).__name__
 
 
-def wait_until_there(address: str, *, patience_s: float = PATIENCE_S) -> None:
-    """Wait for a server that is away; said once.
+def wait_until_there(address: str, *, patience_s: float | None = None) -> None:
+    """Wait for a server that is away, for :data:`PATIENCE_S` if left out; said once.
 
     Raises:
         StepFailed: it was away all that time.
     """
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     ends, told = time.monotonic() + patience_s, False
     while problem := is_away(address):
         where = without_secrets(address)
