@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def test_the_schemas_of_kubernetes_refuse_a_misspelt_field(resources: list[dict[
 def test_hadolint_has_nothing_to_say_about_the_dockerfile() -> None:
     linted = run(program("hadolint"), str(DOCKERFILE))
     assert (linted.returncode, linted.stdout) == (0, "")
+
+
+def test_both_images_bring_what_their_commands_import() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = re.findall(r"'\.\[([a-z,]+)\]'", DOCKERFILE.read_text())
+    assert len(installed) == 2
+    for extras in installed:
+        assert {"cluster", "postgres"} <= set(extras.split(",")) <= set(project)
 
 
 def test_no_manifest_holds_a_password(compose: dict[str, Any], resources: list[dict[str, Any]]) -> None:
