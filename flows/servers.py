@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from flows.home import Home
 from pt_core.errors import ConfigError
 from tasks.answering import unreachable as unreachable
+from tasks.mlflow_settings import check_uri
 
 
 def check_servers(home: Home, *, mlflow_may_be_away: bool = False) -> None:
@@ -22,6 +23,7 @@ def check_servers(home: Home, *, mlflow_may_be_away: bool = False) -> None:
     """
     for variable, address in named_servers(home).items():
         if variable == "MLFLOW_TRACKING_URI" and mlflow_may_be_away:
+            check_uri(address)
             continue
         problem = unreachable(address)
         if problem:

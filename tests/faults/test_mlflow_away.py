@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -264,3 +265,49 @@ def test_what_a_run_leaves_behind_is_sent_by_the_next_and_a_killed_one_is_closed
     assert status == "KILLED"
     points = server.rows("SELECT step, value FROM metrics WHERE run_uuid = ? ORDER BY step", run_id)
     assert points == [(step, 1.0 / (step + 1)) for step in range(50)]
+
+
+TINY = """
+name: tiny
+train: {epochs: 2}
+variants:
+  - {name: torch, steps: []}
+  - {name: script, steps: [torchscript]}
+evaluation: {fgsm_epsilons: [], noise_sigmas: [0.1]}
+gate: {rules: [{metric: accuracy/accuracy, max_drop: 0.02}]}
+promotion: {compare_with_champion: false}
+"""
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(900)
+def test_a_whole_run_that_begins_a_minute_before_its_server_is_there_once(server, tmp_path):
+    server.stop()
+    config = tmp_path / "pipeline.yaml"
+    config.write_text(TINY)
+    command = [sys.executable, "-m", "flows", "run", str(config), "--json", "--home", str(tmp_path / "home")]
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
+    later = threading.Timer(60, server.start)
+    later.start()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    later.join()
+    assert done.returncode == 0, done.stderr
+    assert "waits in" in done.stderr
+    document = json.loads(done.stdout)
+    runs = server.rows(
+        "SELECT r.name, r.status, r.run_uuid FROM runs r JOIN experiments e USING (experiment_id) "
+        "WHERE e.name = 'tiny'"
+    )
+    assert sorted(run[:2] for run in runs) == [
+        (name, "FINISHED") for name in sorted([document["run_name"], "torch", "script"])
+    ]
+    parent = next(run[2] for run in runs if run[0] == document["run_name"])
+    assert document["mlflow_run_id"] == parent
+    assert any(parent in link["url"] for link in document["links"])
+    losses = server.rows(
+        "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'training/train_loss' ORDER BY step", parent
+    )
+    assert losses == [(1,), (2,)]
+    assert left(tmp_path / "home") == []

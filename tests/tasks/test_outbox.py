@@ -150,7 +150,7 @@ def test_who_reads_waits_with_patience_and_then_says_which_server(monkeypatch, h
     told = hear("tasks.answering")
     begun = time.monotonic()
     with (
-        pytest.raises(StepFailed, match="MLflow at http://127.0.0.1:9: did not answer for 1 s"),
+        pytest.raises(StepFailed, match=r"MLflow at http://127\.0\.0\.1:9: did not answer for 1 s"),
         asked(NOWHERE),
     ):
         pass
