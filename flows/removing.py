@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.home import Home
@@ -16,8 +16,10 @@ def trash_of(home: Home) -> Path:
     return Path(home.root) / "trash"
 
 
-def put_away(folders: Iterable[Path], trash: Path) -> tuple[str, ...]:
+def put_away(folders: Sequence[Path], trash: Path) -> tuple[str, ...]:
     """Rename folders into the trash, each by one call of the system; return why some could not be, a line each."""
+    if not folders:
+        return ()
     trash.mkdir(parents=True, exist_ok=True)
     problems = []
     for folder in folders:

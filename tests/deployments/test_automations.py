@@ -19,11 +19,12 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_RESULTS_DEFAULT_SERIALIZER, temporary_settings
 from prefect.states import Pending, Running
 from servers import free_port, served
 
 from deployments.automations import apply_automations
+from flows.maintenance import maintenance
 from pt_core.errors import ConfigError
 from tasks.events import emit
 
@@ -292,6 +293,22 @@ def test_an_address_that_is_none_is_refused_without_being_repeated(
     (tmp_path / "secrets" / "notify").write_text("nonsense\n")
     with pytest.raises(ConfigError, match="secrets/notify: expected one address"):
         apply_automations()
+
+
+def test_the_maintenance_runs_as_a_flow_and_leaves_its_report_in_prefect(
+    prefect: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    monkeypatch.setenv("PREFECT_API_URL", str(prefect.api_url))
+    (tmp_path / "store" / ".staging-999999999-left").mkdir(parents=True)
+    with temporary_settings({PREFECT_RESULTS_DEFAULT_SERIALIZER: "json"}):
+        told = maintenance(keep_last=3)
+    assert (told.num_left_overs, told.removed, told.problems) == (1, (), ())
+    (artifact,) = httpx.post(
+        f"{prefect.api_url}artifacts/latest/filter", json={"artifacts": {"key": {"any_": ["maintenance"]}}}
+    ).json()
+    assert artifact["description"] == "0 runs and 0 bundles removed (0.0 MB); 1 left-overs swept"
+    assert artifact["data"].startswith("# 0 runs and 0 bundles removed")
 
 
 def test_every_automation_names_what_it_waits_for(
