@@ -1,0 +1,214 @@
+"""A retrain that has nothing to do: which earlier run settles it, asked of a real MLflow and told by a real flow run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from flows.check import check
+from flows.home import Home
+from flows.unchanged import inputs_of, still_stands
+from pt_core.child import CODE_PATH_VARIABLE
+from pt_core.environment import code_digest
+from tasks.earlier import INPUTS_DIGEST, EarlierRun, find_earlier
+from tasks.promotion import PromotionConfig
+from tasks.registry import RegisteredVersion
+
+SETTINGS = """
+name: mine
+data: {source: table, path: rows.csv, table: {target: label}}
+model: {target: "net_of_retrain:net"}
+variants: [{name: torch, steps: []}]
+gate: smoke
+"""
+
+
+def make_project(folder: Path) -> Path:
+    folder.mkdir()
+    rows = [f"{i},{i % 7},{'ab'[i % 2]}" for i in range(60)]
+    (folder / "rows.csv").write_text("\n".join(["x,y,label", *rows]))
+    (folder / "net_of_retrain.py").write_text("def net(**_):\n    return None\n")
+    (folder / "mine.yaml").write_text(SETTINGS)
+    return folder / "mine.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv(CODE_PATH_VARIABLE, "")
+
+
+def digest(path: Path, *overrides: str) -> str:
+    code_digest.cache_clear()  # a process reads code once
+    return inputs_of(check(str(path), overrides), Home(root="/nowhere")).content_digest()
+
+
+def test_the_digest_of_a_runs_inputs_is_of_what_decides_it_and_of_nothing_else(tmp_path: Path) -> None:
+    path = make_project(tmp_path / "here")
+    first = digest(path)
+    (path.parent / "notes.txt").write_text("not read by anything")
+    assert digest(path) == first
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.setattr(sys, "path", [entry for entry in sys.path if entry != str(path.parent)])
+        shutil.copytree(path.parent, tmp_path / "there")
+        assert digest(tmp_path / "there" / "mine.yaml") == first
+    seen = {first, digest(path, "train.epochs=3")}
+    for name in ("rows.csv", "net_of_retrain.py"):
+        with (path.parent / name).open("a") as file:
+            file.write("\n1,2,a" if name == "rows.csv" else "\n# edited")
+        seen.add(digest(path))
+    assert len(seen) == 4
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def log(address: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A function that writes a run down as a pipeline run leaves it, by MLflow's own client."""
+    client, folder = MlflowClient(address), tmp_path_factory.mktemp("artifacts")
+    experiment = client.create_experiment("mine", (folder / "mlartifacts").as_uri())
+    table = folder / "comparison.json"
+    table.write_text("{}")
+
+    def write(name: str, inputs: str, status: str, whole: bool = True, note: str = "", **tags: str) -> str:
+        known = {INPUTS_DIGEST: inputs, "mlflow.note.content": note, **tags}
+        run_id = client.create_run(experiment, run_name=name, tags=known).info.run_id
+        if whole:
+            client.log_artifact(run_id, str(table))
+        if status != "RUNNING":
+            client.set_terminated(run_id, status)
+        return str(run_id)
+
+    return write
+
+
+def test_only_runs_that_came_to_a_verdict_and_are_logged_whole_settle_anything(
+    address: str, log: Callable[..., str]
+) -> None:
+    assert find_earlier.fn(address, pipeline="unknown", inputs_digest="d") == ()
+    log("passed", "d", "FINISHED", note="it passed", verdict="pass", champion="none")
+    log("refused", "d", "FAILED", verdict="fail", champion="mine/2")
+    log("crashed", "d", "FAILED")
+    log("killed", "d", "KILLED", verdict="pass")
+    log("at-work", "d", "RUNNING")
+    log("finished-without-verdict", "d", "FINISHED")
+    log("without-tables", "d", "FINISHED", whole=False, verdict="pass")
+    MlflowClient(address).delete_run(log("deleted", "d", "FINISHED", verdict="pass"))
+    log("of-other-inputs", "e", "FINISHED", verdict="pass")
+    found = find_earlier.fn(address, pipeline="mine", inputs_digest="d")
+    assert [(run.name, run.verdict, run.champion) for run in found] == [
+        ("refused", "fail", "mine/2"),
+        ("passed", "pass", "none"),
+    ]
+    assert found[1].sentence == "it passed"
+
+
+def run(name: str, verdict: str, champion: str = "none") -> EarlierRun:
+    return EarlierRun(
+        run_id=name, name=name, started_at="2026-11-23", verdict=verdict, champion=champion, sentence=""
+    )
+
+
+def version(number: str, run_name: str) -> RegisteredVersion:
+    return RegisteredVersion(
+        name="mine",
+        version=number,
+        bundle_digest="b",
+        release_digest="r",
+        run_id=None,
+        run_name=run_name,
+        tags={},
+        source="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("runs", "champion", "promotion", "settled_by"),
+    [
+        ((), None, {}, None),
+        ((run("a", "pass"),), None, {}, "a"),
+        ((run("a", "fail"),), None, {}, "a"),
+        # What it was judged against is not in use any more, or something is that was not.
+        ((run("a", "pass", "mine/1"),), None, {}, None),
+        ((run("a", "pass", "mine/1"),), version("1", "old"), {}, "a"),
+        ((run("a", "pass"),), version("1", "other"), {}, None),
+        ((run("a", "fail", "mine/1"),), version("2", "other"), {}, None),
+        # The champion is the run's own winner, or that of an equal run: nothing has changed.
+        ((run("a", "pass"),), version("1", "a"), {}, "a"),
+        ((run("b", "pass", "mine/1"), run("a", "pass")), version("2", "a"), {}, "b"),
+        # It was to be promoted and is not in use: the promotion failed or was taken back.
+        ((run("a", "pass"),), None, {"after_run": True}, None),
+        ((run("a", "pass", "mine/1"),), version("1", "other"), {"after_run": True}, None),
+        ((run("a", "pass"),), version("1", "a"), {"after_run": True}, "a"),
+        ((run("a", "fail"),), None, {"after_run": True}, "a"),
+        # No champion was asked for, so that none matters.
+        ((run("a", "pass"),), version("9", "other"), {"compare_with_champion": False}, "a"),
+    ],
+)
+def test_a_verdict_stands_as_long_as_what_it_rests_on(
+    runs: tuple[EarlierRun, ...],
+    champion: RegisteredVersion | None,
+    promotion: dict[str, Any],
+    settled_by: str | None,
+) -> None:
+    found = still_stands(runs, champion, PromotionConfig(**promotion))
+    assert (found and found.name) == settled_by
+
+
+CALLS = """
+import json, sys
+from pathlib import Path
+from flows.home import activate
+activate(Path(sys.argv[1]))
+from flows.retrain import retrain
+states = [retrain(**call, return_state=True) for call in json.loads(sys.argv[2])]
+print(json.dumps([[state.type.value, state.name, state.message] for state in states]))
+"""
+
+
+def test_a_flow_run_says_in_one_sentence_that_it_has_nothing_to_do_or_why_it_is_refused(
+    tmp_path: Path, address: str, log: Callable[..., str]
+) -> None:
+    path, home = make_project(tmp_path / "project"), tmp_path / "home"
+    home.mkdir()
+    log("passed", digest(path), "FINISHED", verdict="pass", champion="none")
+    log("refused", digest(path, "seed=5"), "FAILED", verdict="fail", champion="none", note="none of 2 passed")
+    calls = [
+        {"config": str(path)},
+        {"config": str(path), "overrides": ["seed=5"]},
+        {"config": str(path), "epochs": 3, "overrides": ["train.epochs=4"]},
+        {"config": str(path), "promote": "ask a person"},
+        {"config": str(path), "epochs": 2, "overrides": ["train.schedule=cosine", "train.warmup_epochs=2"]},
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS, str(home), json.dumps(calls)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "INFO", "MLFLOW_TRACKING_URI": address},
+    )
+    states = json.loads(done.stdout.splitlines()[-1])
+    assert [state[:2] for state in states] == [["COMPLETED", "Nothing to do"], *[["FAILED", "Failed"]] * 4]
+    assert states[0][2].startswith("Nothing to do: run passed of ")
+    assert "set force to run all the same" in states[0][2]
+    assert states[1][2].startswith("none of 2 passed (not run again: run refused of ")
+    assert states[2][2].startswith("overrides: train.epochs=4, and the field epochs of the form says")
+    assert states[3][2].startswith("promotion.approval: prefect asks in the pages of a Prefect server")
+    assert (
+        states[4][2]
+        == "mine.yaml: train: warmup_epochs: 2 of 2 epochs; the rise must end before the training"
+    )
+    assert "Traceback" not in done.stdout + done.stderr
