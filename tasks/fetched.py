@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -63,8 +64,9 @@ def fetch_bundle(
             vouch(fetched)
         _flush(fetched)
         if is_intact(destination, digest):
-            # The same bytes were here under no signature, or one that nobody here trusts.
-            (fetched / SIGNATURE).replace(destination / SIGNATURE)
+            # The same bytes were here under no signature, or one that nobody here trusts, or came at the same time.
+            with contextlib.suppress(FileNotFoundError):  # not signed
+                (fetched / SIGNATURE).replace(destination / SIGNATURE)
         else:
             place(fetched, destination, digest, scratch=scratch)
     return found.model_copy(update={"directory": str(destination.resolve())})
