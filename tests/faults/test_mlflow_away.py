@@ -145,6 +145,7 @@ def left(home: Path) -> list[str]:
 def test_a_server_that_is_away_from_the_first_second_gets_everything_when_it_comes(
     server, result, home, tmp_path, hear
 ):
+    server.stop()
     said, watch = hear("tasks.outbox_run"), Stopwatch()
     with watch.running():
         run = begin(server.uri, home, "first")
@@ -168,6 +169,7 @@ def test_a_server_that_is_away_from_the_first_second_gets_everything_when_it_com
 def test_a_server_that_is_killed_in_the_middle_and_comes_back_has_everything_once(
     server, result, home, tmp_path
 ):
+    server.ensure()
     watch = Stopwatch()
     run = begin(server.uri, home, "middle")
     assert run.run_id
@@ -185,6 +187,7 @@ def test_a_server_that_is_killed_in_the_middle_and_comes_back_has_everything_onc
 def test_a_server_that_hangs_and_then_does_what_it_was_asked_before_creates_nothing_twice(
     server, result, home, tmp_path, monkeypatch
 ):
+    server.ensure()
     # Shorter than the hang: the requests that nobody waits for any more are done when the server goes on.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     watch = Stopwatch()
@@ -239,7 +242,7 @@ def test_what_a_run_leaves_behind_is_sent_by_the_next_and_a_killed_one_is_closed
 ):
     monkeypatch.setenv(PATIENCE_VARIABLE, "0.5")
     said = hear("tasks.tracking")
-    server.kill()
+    server.stop()
     subprocess.run(
         [sys.executable, "-c", KILLED, server.uri, str(home)], cwd=ROOT, check=False, env={**os.environ}
     )

@@ -63,6 +63,11 @@ class MlflowServer:
         if self.process is not None:
             self.signal(signal.SIGCONT)
             stop_group(self.process)
+            self.process = None
+
+    def ensure(self) -> None:
+        if self.process is None:
+            self.start()
 
     def rows(self, query: str, *values: object) -> list[tuple]:
         """Ask the database itself, and not the client that is tested."""
