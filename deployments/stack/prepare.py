@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from deployments.stack.services import WORK_POOL, python
+from deployments.stack.services import WORK_POOL
 from pt_core.errors import ConfigError
 
 WARNING = "warning: "
@@ -20,13 +19,22 @@ def prepare(prefect_file: Path) -> int:
     Runs will work in the current folder, so that a configuration is named by its path in there.
     """
     _ensure_work_pool()
-    deployed = subprocess.run(
-        python("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)),
-        check=False,
-    )
-    if deployed.returncode == 0:
+    code = _deploy(prefect_file)
+    if code == 0:
         _apply_automations()
-    return deployed.returncode
+    return code
+
+
+def _deploy(prefect_file: Path) -> int:
+    """Run ``prefect --no-prompt deploy --all`` in this process: another one would take seconds to import Prefect again."""
+    from prefect.cli import app
+
+    sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
+    try:
+        app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
 
 
 def _apply_automations() -> None:
