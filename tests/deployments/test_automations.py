@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import sqlite3
 import threading
 import time
 import uuid
@@ -24,6 +27,7 @@ from prefect.states import Pending, Running
 from servers import free_port, served
 
 from deployments.automations import apply_automations
+from deployments.prefect_server import give_grace
 from flows.maintenance import maintenance
 from pt_core.errors import ConfigError
 from tasks.events import emit
@@ -226,6 +230,7 @@ def test_a_silent_run_crashes_frees_its_slot_starts_the_maintenance_and_is_told_
     assert [state_of(prefect, run) for run in (fine, ended, foreign)] == ["Running"] * 3
     # For the crash of retrain, and not for that of the maintenance itself, or there would be one for ever.
     assert wait_for(lambda: len(maintenance_runs(prefect, deployed)) == 2, 10)
+    time.sleep(2)  # one too many would come right after
     made = [run for run in maintenance_runs(prefect, deployed) if run.id != never_started.id]
     assert [run.parameters for run in made] == [{"remove": False}]
     told = receiver.wait(2)
@@ -309,6 +314,31 @@ def test_the_maintenance_runs_as_a_flow_and_leaves_its_report_in_prefect(
     ).json()
     assert artifact["description"] == "0 runs and 0 bundles removed (0.0 MB); 1 left-overs swept"
     assert artifact["data"].startswith("# 0 runs and 0 bundles removed")
+
+
+def test_before_the_server_comes_back_every_wait_for_a_heartbeat_begins_anew(
+    prefect: SyncPrefectClient, applied: tuple[str, ...], log: Path
+) -> None:
+    run = prefect.create_flow_run(flow(lambda: None, name="lives"))
+    beat(prefect, run)
+    database = log.parent / "prefect.db"
+
+    def end() -> datetime | None:
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            asked = 'select "end" from automation_bucket where bucketing_key like ?'
+            found = connection.execute(asked, (f"%{run.id}%",)).fetchone()
+        return datetime.fromisoformat(found[0]).replace(tzinfo=UTC) if found else None
+
+    assert wait_for(lambda: end() is not None, 5)
+    num_prolonged = asyncio.run(give_grace(f"sqlite+aiosqlite:///{database}", seconds=500))
+    found = end()
+    assert num_prolonged >= 1
+    assert found is not None
+    assert 490 < (found - datetime.now(UTC)).total_seconds() < 501
+    # What may last longer already is not cut short, and a database that is not there yet is none to make.
+    assert asyncio.run(give_grace(f"sqlite+aiosqlite:///{database}", seconds=1)) == 0
+    assert asyncio.run(give_grace(f"sqlite+aiosqlite:///{log.parent}/none.db")) == 0
+    assert not (log.parent / "none.db").exists()
 
 
 def test_every_automation_names_what_it_waits_for(
