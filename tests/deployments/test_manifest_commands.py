@@ -259,14 +259,13 @@ def _prepared(configuration: Any, pool: Any, values: dict[str, Any]) -> Any:
     return found
 
 
-def test_a_run_in_docker_is_given_files_with_passwords_and_not_the_workers_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_run_in_docker_is_given_files_with_passwords_and_not_the_workers_own() -> None:
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
     from prefect_docker.worker import DockerWorkerJobConfiguration
 
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:of-the-worker")
     values = {"name": "a-run", "secrets": "/srv/secrets", "env": {"A": "1"}}
-    found = _prepared(DockerWorkerJobConfiguration, DEPLOYMENTS / "docker" / "pool.json", values)
+    with temporary_settings({PREFECT_API_AUTH_STRING: "admin:of-the-worker"}):
+        found = _prepared(DockerWorkerJobConfiguration, DEPLOYMENTS / "docker" / "pool.json", values)
     assert "of-the-worker" not in json.dumps(found.env)
     assert found.env["PREFECT_API_AUTH_STRING__FILE"] == "/run/secrets/prefect"
     assert found.env["A"] == "1"
