@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from flows.flow_run import failed
 from flows.home import activate
+from flows.notices import tell_promoted
 from flows.promotable import model_to_move, places_of
 from flows.servers import check_servers
 from pt_core.errors import PtCoreError
@@ -41,5 +42,6 @@ def rollback(model: str | None = None, to: str | None = None) -> Promotion | Sta
         )
     except PtCoreError as error:
         return failed(error)
+    tell_promoted(done)
     log.info("%s", done.note or f"{done.uri} is champion, in the place of version {done.expected}")
     return done
