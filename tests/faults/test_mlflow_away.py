@@ -18,6 +18,7 @@ from mlflow_server import LossyProxy, MlflowServer
 from run_results import make_run_result
 
 from pt_core.decision.result import RunResult
+from pt_core.errors import StepFailed
 from pt_core.isolation import Progress
 from tasks import tracking
 from tasks.dashboard import TrackedRun
@@ -224,6 +225,21 @@ def test_an_answer_that_is_lost_after_the_server_did_it_repeats_nothing(server, 
     assert_there_once(server, result, "lost")
 
 
+def test_what_the_server_refuses_is_told_and_kept_and_the_others_go_on(server, home):
+    server.ensure()
+    run = begin(server.uri, home, "refused")
+    tracking.log_figures(run, {"no=name": 1.0}, step=0)
+    tracking.log_figures(run, {"loss": 0.5}, step=1)
+    with pytest.raises(StepFailed, match="refused 1 entries") as caught:
+        tracking.finish_run(run, "FINISHED")
+    assert "no=name" in str(caught.value)
+    points = server.rows("SELECT key, step, value FROM metrics WHERE run_uuid = ?", run.run_id)
+    assert points == [("loss", 1, 0.5)]
+    assert server.rows("SELECT status FROM runs WHERE run_uuid = ?", run.run_id) == [("FINISHED",)]
+    (kept,) = left(home)
+    assert kept.endswith(".refused")
+
+
 KILLED = """
 import os, pathlib, sys
 from tasks import tracking
@@ -308,7 +324,7 @@ def test_a_whole_run_that_begins_a_minute_before_its_server_is_there_once(server
     ]
     parent = next(run[2] for run in runs if run[0] == document["run_name"])
     assert document["mlflow_run_id"] == parent
-    assert any(parent in link["url"] for link in document["links"])
+    assert any(parent in url for url in document["links"].values())
     losses = server.rows(
         "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'training/train_loss' ORDER BY step", parent
     )
