@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import chromium
 import pytest
-from pages import accuracies, keep_screenshot, page_text, wait_for
+from pages import accuracies, keep_screenshot, open_page, page_text, wait_for
 from prefect_pages import (
     ask,
     choose,
@@ -44,11 +44,11 @@ def runs(browser, stack, tmp_path_factory) -> dict[str, str]:
     bad = submit(browser, stack, "contradiction", "retrain/retrain-nightly")
 
     open_form(browser, stack.prefect_url, "retrain/retrain")
-    write(browser, "Configuration", str(config))
     write(browser, "Epochs", "2")
     choose(browser, "Gate", "smoke")
-    browser.set_window_size(1280, 1330)
+    browser.set_window_size(1280, 1420)
     keep_screenshot(browser, "prefect-run-form.png")
+    write(browser, "Configuration", str(config))
     return {"bad": bad, "good": submit(browser, stack, "from-the-form", "retrain/retrain")}
 
 
@@ -142,8 +142,8 @@ def test_fields_that_contradict_each_other_come_back_as_one_sentence_without_a_t
 def test_a_run_from_the_form_has_the_settings_of_the_form_and_tasks_with_names(
     browser, stack, runs, completed
 ):
-    assert "train.epochs=2" in completed.command
-    assert "gate=smoke" in completed.command
+    assert len(completed.checkpoint.history) == 2
+    assert completed.policy.preset == "smoke"
     graph = ask(stack.prefect_url, f"flow_runs/{runs['good']}/graph-v2")
     assert {
         "prepare digits",
@@ -171,17 +171,18 @@ def test_a_run_from_the_form_has_the_settings_of_the_form_and_tasks_with_names(
 def test_the_artifacts_show_the_comparison_the_gate_and_the_way_to_the_variants_in_mlflow(
     browser, stack, runs, completed
 ):
-    open_artifact(browser, stack, runs["good"], "form-comparison")
+    open_artifact(browser, stack, runs["good"], f"{completed.pipeline}-comparison")
     wait_for(browser, lambda: "latency_ratio" in page_text(browser), "the table")
     assert completed.sentence in page_text(browser)
 
-    open_artifact(browser, stack, runs["good"], "form-gate")
+    open_artifact(browser, stack, runs["good"], f"{completed.pipeline}-gate")
     wait_for(browser, lambda: "accuracy/accuracy" in page_text(browser), "the rules")
     wait_for(browser, lambda: browser.execute_script(DIAGRAM), "the tree as a picture")
     keep_screenshot(browser, "prefect-gate.png")
 
-    open_artifact(browser, stack, runs["good"], "form-links")
-    follow(browser, "Variants side by side")
+    open_artifact(browser, stack, runs["good"], f"{completed.pipeline}-links")
+    # As wide as it takes for the column of the accuracy to be there.
+    open_page(browser, link(browser, "Variants side by side"), width=2000, height=760)
     expected = sorted((v.name, v.evaluation.accuracy.accuracy) for v in completed.variants)
     assert [name for name, _ in expected] == ["onnx", "torch"]
     shown = wait_for(browser, lambda: len(accuracies(browser)) == 2 and accuracies(browser), "two models")
@@ -208,7 +209,12 @@ def of_run(run: str) -> dict:
 
 def follow(browser, words: str) -> None:
     """Follow the link that has these words in it."""
+    browser.get(link(browser, words))
+
+
+def link(browser, words: str) -> str:
+    """Return where the link leads that has these words in it."""
     from selenium.webdriver.common.by import By
 
     links = wait_for(browser, lambda: browser.find_elements(By.PARTIAL_LINK_TEXT, words), f"a link {words!r}")
-    browser.get(links[0].get_attribute("href"))
+    return links[0].get_attribute("href")
