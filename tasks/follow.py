@@ -21,6 +21,7 @@ SAMPLE_EVERY_S = 5.0
 """Seconds between two looks at the machine."""
 
 _PATIENCE_S = 10.0
+_GATHER_S = 1.0
 _MIB = 2**20
 
 
@@ -53,19 +54,39 @@ def _log(run: TrackedRun, told: queue.Queue[Progress | None], sample_every_s: fl
     num_samples, due = 0, time.monotonic() + sample_every_s
     # The first look only starts the count of the processor's time.
     psutil.cpu_percent()
+    goes_on = True
     try:
-        while True:
-            with contextlib.suppress(queue.Empty):
-                progress = told.get(timeout=max(0.0, due - time.monotonic()))
-                if progress is None:
-                    return
-                figures = {f"training/{name}": value for name, value in progress.figures.items()}
-                tracking.log_figures(run, figures, step=progress.step or 0)
-            if time.monotonic() >= due:
-                tracking.log_figures(run, system_figures(), step=num_samples)
+        while goes_on:
+            figures, goes_on = _gathered(told, until=due)
+            if figures:
+                tracking.log_figures(run, figures)
+            if goes_on and time.monotonic() >= due:
+                tracking.log_figures(run, {num_samples: system_figures()})
                 num_samples, due = num_samples + 1, time.monotonic() + sample_every_s
     except Exception as error:  # noqa: BLE001 - a training does not fail because MLflow cannot be reached
         logger.warning("MLflow: the training is logged when it has ended, not while it goes on: %s", error)
+
+
+def _gathered(
+    told: queue.Queue[Progress | None], *, until: float
+) -> tuple[dict[int, dict[str, float]], bool]:
+    """Return the figures of the steps that end within a second of each other, and whether more may come.
+
+    A small network has ten epochs a second: a call for each would take from the training what it computes with.
+    """
+    figures: dict[int, dict[str, float]] = {}
+    while (left := until - time.monotonic()) > 0 or not told.empty():
+        try:
+            progress = told.get(timeout=max(0.0, left))
+        except queue.Empty:
+            break
+        if progress is None:
+            return figures, False
+        if not figures:
+            until = min(until, time.monotonic() + _GATHER_S)
+        named = {f"training/{name}": value for name, value in progress.figures.items()}
+        figures.setdefault(progress.step or 0, {}).update(named)
+    return figures, True
 
 
 def system_figures() -> dict[str, float]:

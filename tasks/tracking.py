@@ -130,9 +130,9 @@ def log_checkpoint(run: TrackedRun, checkpoint: Checkpoint, dataset: Dataset) ->
     _deliver(run, *entries)
 
 
-def log_figures(run: TrackedRun, figures: Mapping[str, float], *, step: int) -> None:
-    """Log some figures of one step while the run goes on; waits for no server."""
-    _deliver(run, build.figures(_reference(run), figures, step=step), waits=False)
+def log_figures(run: TrackedRun, figures: Mapping[int, Mapping[str, float]]) -> None:
+    """Log the figures of some steps, by the step, while the run goes on; waits for no server."""
+    _deliver(run, build.figures(_reference(run), figures), waits=False)
 
 
 def log_variant(
@@ -185,7 +185,7 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
     _deliver(
         run,
         build.files(_reference(run), contents, folder=_waiting_room(run)),
-        build.figures(_reference(run), figures, step=0, tags=tags),
+        build.figures(_reference(run), {0: figures}, tags=tags),
     )
 
 

@@ -70,10 +70,11 @@ def training(run: str, checkpoint: Checkpoint, dataset: Dataset) -> LogBatch:
 
 
 def figures(
-    run: str, values: Mapping[str, float], *, step: int, tags: Mapping[str, str] | None = None
+    run: str, values: Mapping[int, Mapping[str, float]], *, tags: Mapping[str, str] | None = None
 ) -> LogBatch:
-    """Return numbers of one step."""
-    return LogBatch(id=new_id(), run=run, points=_points(values, step=step), tags=clean(tags or {}))
+    """Return the numbers of some steps, by the step."""
+    points = tuple(point for step, named in values.items() for point in _points(named, step=step))
+    return LogBatch(id=new_id(), run=run, points=points, tags=clean(tags or {}))
 
 
 def dataset_input(run: str, dataset: Dataset, *, context: str) -> LogInput:

@@ -228,8 +228,8 @@ def test_an_answer_that_is_lost_after_the_server_did_it_repeats_nothing(server, 
 def test_what_the_server_refuses_is_told_and_kept_and_the_others_go_on(server, home):
     server.ensure()
     run = begin(server.uri, home, "refused")
-    tracking.log_figures(run, {"no=name": 1.0}, step=0)
-    tracking.log_figures(run, {"loss": 0.5}, step=1)
+    tracking.log_figures(run, {0: {"no=name": 1.0}})
+    tracking.log_figures(run, {1: {"loss": 0.5}})
     with pytest.raises(StepFailed, match="refused 1 entries") as caught:
         tracking.finish_run(run, "FINISHED")
     assert "no=name" in str(caught.value)
@@ -248,7 +248,7 @@ run = tracking.start_run(
     uri, experiment="killed", run_name="killed", artifact_root="", tags={}, home=pathlib.Path(home)
 )
 for step in range(50):
-    tracking.log_figures(run, {"loss": 1.0 / (step + 1)}, step=step)
+    tracking.log_figures(run, {step: {"loss": 1.0 / (step + 1)}})
 os.kill(os.getpid(), 9)
 """
 

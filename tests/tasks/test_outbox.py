@@ -138,7 +138,7 @@ def test_a_database_that_another_process_holds_for_long_is_waited_for(tmp_path, 
     holder.execute("BEGIN EXCLUSIVE")
     threading.Timer(21.5, holder.close).start()
     begun = time.monotonic()
-    tracking.log_figures(run, {"loss": 1.0}, step=3)
+    tracking.log_figures(run, {3: {"loss": 1.0}})
     # MLflow gives up after 20 s.
     assert time.monotonic() - begun > 20
     tracking.finish_run(run, "FINISHED")
