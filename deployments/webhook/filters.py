@@ -10,7 +10,6 @@ from deployments.webhook.answers import shown
 from deployments.webhook.payloads import Push
 from deployments.webhook_config import Repository
 
-
 _MAX_REASONS = 3
 """A Bitbucket push may move a thousand branches and tags."""
 

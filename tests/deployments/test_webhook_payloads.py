@@ -101,7 +101,9 @@ def test_another_branch_another_repository_and_another_event_start_nothing(provi
     assert "ping" in outcome(provider, "ping", payload)
 
 
-@pytest.mark.parametrize("branch", ["mаin", "Main", "main ", "main\u200b", "ｍain", "refs/heads/main"])
+@pytest.mark.parametrize(
+    "branch", ["m\u0430in", "Main", "main ", "main\u200b", "\uff4dain", "refs/heads/main"]
+)
 def test_a_branch_that_only_looks_like_it_is_another_one(branch: str) -> None:
     said = outcome("github", "push", {**GITHUB, "ref": f"refs/heads/{branch}"})
     assert "is not the branch 'main'" in said
@@ -169,7 +171,7 @@ def test_a_push_that_does_not_list_all_its_paths_is_run_whatever_it_lists(
         f"{SHA}; id",
         "{{ $HOME }}",
         "--help",
-        "０" * 40,
+        "\uff10" * 40,
         "$(id)",
     ],
 )
