@@ -103,6 +103,13 @@ def open_journal(folder: Path) -> Journal:
 
 
 @contextlib.contextmanager
+def kept_open(journal: Journal) -> Iterator[None]:
+    """Hold one connection for the block: SQLite folds its log into the database whenever the last one closes."""
+    with _connected(journal):
+        yield
+
+
+@contextlib.contextmanager
 def _connected(journal: Journal) -> Iterator[sqlite3.Connection]:
     """A connection of this call's own, so that any thread and any process may write."""
     database = sqlite3.connect(journal.path, timeout=10, isolation_level=None)

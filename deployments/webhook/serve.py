@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployments.webhook.crowd import Crowd
 from deployments.webhook.dispatcher import dispatch
-from deployments.webhook.journal import open_journal
+from deployments.webhook.journal import kept_open, open_journal
 from deployments.webhook.receiver import Receiver
 from deployments.webhook.runs import start_run
 from deployments.webhook.secret_files import read_secrets
@@ -53,7 +53,8 @@ def serve(home: Home, *, config: Path | None, secret_file: Path | None, host: st
         name="dispatcher",
     ).start()
     try:
-        asyncio.run(_listen(receiver, settings.limits, host=host, port=port))
+        with kept_open(receiver.journal):
+            asyncio.run(_listen(receiver, settings.limits, host=host, port=port))
     except OSError as error:
         raise ConfigError(
             f"cannot listen at {host}:{port}: {error.strerror or error}; choose another --port"

@@ -21,6 +21,7 @@ _CHUNK = 65_536
 _MAX_HEADER_BYTES = 16_384
 _ANSWER_S = 5.0
 _LINGER_S = 1.0
+_LINGER_BYTES = 1_000_000
 
 
 def handler(
@@ -147,5 +148,6 @@ async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answ
         writer.write_eof()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_S):
-            while await reader.read(_CHUNK):
-                pass
+            left = _LINGER_BYTES
+            while left > 0 and (part := await reader.read(_CHUNK)):
+                left -= len(part)
