@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import time
@@ -37,11 +38,14 @@ def page_text(browser) -> str:
 
 
 def wait_for(browser, condition, what: str, *, seconds: float = WAIT_S):
-    """Return the first true value of the condition."""
+    """Return the first true value of the condition; what a page draws anew while it is read is not there yet."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if value := condition():
-            return value
+        with contextlib.suppress(StaleElementReferenceException):
+            if value := condition():
+                return value
         time.sleep(0.2)
     keep_screenshot(browser, "missing.png")
     return pytest.fail(

@@ -92,7 +92,7 @@ def open_run(browser, prefect: str, run: str, tab: str) -> None:
 
 def press(browser, words: str, selector: str = "button") -> None:
     """Click what has exactly these words on it."""
-    wait_for(browser, lambda: _find(browser, selector, words), f"{words!r}")[0].click()
+    wait_for(browser, lambda: _pressed(browser, words, selector), f"{words!r}")
 
 
 def field(browser, title: str):
@@ -142,7 +142,15 @@ def _labels(browser) -> dict[str, str]:
     return {words.removesuffix(" (Optional)"): control for words, control in browser.execute_script(script)}
 
 
-def _find(browser, selector: str, words: str) -> list:
-    from selenium.webdriver.common.by import By
+def _pressed(browser, words: str, selector: str) -> bool:
+    found = _find(browser, selector, words)
+    if found:
+        found[0].click()
+    return bool(found)
 
-    return [one for one in browser.find_elements(By.CSS_SELECTOR, selector) if one.text.strip() == words]
+
+def _find(browser, selector: str, words: str) -> list:
+    script = (
+        "return [...document.querySelectorAll(arguments[0])].filter(e => e.innerText.trim() === arguments[1])"
+    )
+    return browser.execute_script(script, selector, words)
