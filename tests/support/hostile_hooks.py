@@ -175,7 +175,7 @@ def _authorised_nonsense(provider: str, number: int, chance: random.Random) -> b
         "refs/heads/main\u200b",
         "refs/heads/MAIN",
         f"refs/heads/{MARK}\r\nX: y",
-        "main",
+        "refs/heads/refs/heads/main",
     ]
     commits = ["0" * 40, "main", "{{ $HOME }}", "$(touch /tmp/x)", "\uff10" * 40, "a" * 39, "A" * 40, ""]
     text = json.dumps(fine)

@@ -1,0 +1,117 @@
+"""From a push to a verdict: a repository served over Git, two commits, and each run at its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from receiving import deliveries, github_push, push, receiving, wait_for
+from servers import free_port, stop_group
+from stacks import RealStack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+PIPELINE = """\
+name: NAME
+train: {epochs: EPOCHS}
+variants:
+  - {name: torch, steps: []}
+  - {name: torchscript, steps: [torchscript]}
+evaluation: {fgsm_epsilons: [], noise_sigmas: []}
+efficiency: {max_seconds: 1, rounds: 5, extra_rounds: 0, cold_starts: false, sweep_batch_sizes: [1]}
+gate: smoke
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A bare repository at a git:// address, and a checkout that pushes to it."""
+    shared, work, port = tmp_path / "shared", tmp_path / "work", free_port()
+    shared.mkdir()
+    git(shared, "init", "-q", "--bare", "-b", "main", "models.git")
+    git(tmp_path, "clone", "-q", str(shared / "models.git"), str(work))
+    options = ["--reuseaddr", "--export-all", f"--base-path={shared}", "--listen=127.0.0.1", f"--port={port}"]
+    daemon = subprocess.Popen(["git", "daemon", *options, str(shared)], start_new_session=True)
+    try:
+        yield f"git://127.0.0.1:{port}/models.git", work
+    finally:
+        stop_group(daemon)
+        daemon.wait()
+
+
+def pushed(work: Path, name: str, epochs: int) -> str:
+    """Commit a pipeline of this name, push it, and return the commit."""
+    (work / "pipeline.yaml").write_text(PIPELINE.replace("NAME", name).replace("EPOCHS", str(epochs)))
+    git(work, "add", ".")
+    git(work, "commit", "-q", "-m", f"{name} $(touch /tmp/never) {{{{ 7*7 }}}}")
+    git(work, "push", "-q", "origin", "HEAD:main")
+    return git(work, "rev-parse", "HEAD")
+
+
+def ask(url: str, document: object = None) -> Any:
+    body = None if document is None else json.dumps(document).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def flow_run(stack: RealStack, delivery: dict[str, Any]) -> dict[str, Any]:
+    return ask(f"{stack.prefect_url}/api/flow_runs/{delivery['run_id']}")
+
+
+def reaches(stack: RealStack, delivery: dict[str, Any], states: set[str]) -> None:
+    wait_for(lambda: flow_run(stack, delivery)["state_type"] in states, seconds=240, what=" or ".join(states))
+
+
+def test_each_pushed_commit_is_run_with_its_own_settings_and_recorded_everywhere(
+    stack: RealStack, served: tuple[str, Path], tmp_path: Path
+) -> None:
+    url, work = served
+    config = f"repositories:\n  - {{name: team/models, provider: github, clone_url: '{url}'}}\n"
+    home, api = tmp_path / "receiver", f"{stack.prefect_url}/api"
+    with receiving(home, config, prefect_url=api) as (port, _):
+        runs = {}
+        for name, epochs in (("push-one", 3), ("push-two", 4)):
+            sha = pushed(work, name, epochs)
+            assert push(port, github_push("team/models", sha=sha), delivery=name)[0] == 202
+            wait_for(lambda name=name: deliveries(home)[-1]["state"] == "started", what="the run to be made")
+            runs[name] = (sha, deliveries(home)[-1])
+            # The next push would take the place of a run that still waits.
+            reaches(stack, runs[name][1], {"RUNNING", *ENDED})
+        for name, (sha, delivery) in runs.items():
+            reaches(stack, delivery, ENDED)
+            recorded_everywhere(stack, flow_run(stack, delivery), name, sha)
+    assert runs["push-one"][0] != runs["push-two"][0]
+    assert not Path("/tmp/never").exists()
+
+
+def recorded_everywhere(stack: RealStack, run: dict[str, Any], name: str, sha: str) -> None:
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert {f"commit:{sha[:12]}", "branch:main", "repository:team/models"} <= set(run["tags"])
+    experiment = ask(f"{stack.mlflow_url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
+    found = ask(
+        f"{stack.mlflow_url}/api/2.0/mlflow/runs/search",
+        {
+            "experiment_ids": [experiment["experiment"]["experiment_id"]],
+            "filter": f"tags.git_commit = '{sha}'",
+        },
+    )
+    assert found["runs"]
+    assert run["parameters"]["config"] == "pipeline.yaml"
+    results = [json.loads(path.read_text()) for path in (stack.home / "runs").glob("*/run.json")]
+    (result,) = [one for one in results if one["pipeline"] == name]
+    assert sha in (Path(result["checkpoint"]["directory"]) / "manifest.json").read_text()
