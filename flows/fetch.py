@@ -62,10 +62,8 @@ def fetch_run(home: Home, name: str) -> RunResult:
 
 def _fetch_run(home: Home, stored: StoredRun) -> RunResult:
     folder = home.runs / stored.name
-    if (folder / RESULT).is_file():
-        result = _read(folder / RESULT)
-    else:
-        result = rebased(_fetch_record(home, stored), home)
+    found = _read_own(folder / RESULT, stored) if (folder / RESULT).is_file() else _fetch_record(home, stored)
+    result = rebased(found, home)
     _bring(home, stored, result)
     if not (folder / RESULT).is_file():
         # The last: a run that is listed here is whole.
@@ -145,6 +143,17 @@ def _check_signature(folder: Path, stored: StoredRun, *, trusted: Path) -> None:
         raise error.with_message(
             f"{stored.name}: its record in MLflow is signed by nobody who is trusted here: {error.message}"
         ) from error
+
+
+def _read_own(path: Path, stored: StoredRun) -> RunResult:
+    """Return the result of a run that is here, which is what MLflow's run of its name and its id left."""
+    result = _read(path)
+    if (result.run_name, result.mlflow_run_id) != (stored.name, stored.run_id):
+        raise IntegrityError(
+            f"{path}: is the run {result.run_name} (MLflow's {result.mlflow_run_id}), expected {stored.name} "
+            f"({stored.run_id}); MLflow has another run under its name: give the id of the run that you mean"
+        )
+    return result
 
 
 def _read(path: Path) -> RunResult:

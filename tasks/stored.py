@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pt_core.errors import ConfigError, StepFailed
+from pt_core.errors import ConfigError, IntegrityError, StepFailed
 from pt_core.record import Record
 from tasks.dashboard import without_secrets
 from tasks.registry import asked
@@ -19,8 +19,8 @@ from mlflow.exceptions import MlflowException  # isort: skip
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # isort: skip
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-"""What a run can be called: MLflow's filters have no way to escape a quotation mark."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+"""What a run can be called: a folder's plain name, and MLflow's filters have no way to escape a quotation mark."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_EXPERIMENTS = 1000
 
@@ -47,6 +47,7 @@ def find_run(tracking_uri: str, name: str) -> StoredRun:
 
     Raises:
         ConfigError: there is none, several have the name, or it is the run of a single variant.
+        IntegrityError: it has a name that no run of ours gets.
         StepFailed: MLflow refused or did not answer.
     """
     where = without_secrets(tracking_uri)
@@ -133,9 +134,15 @@ def _found(client: MlflowClient, name: str) -> list[Run]:
 
 def _describe(run: Run) -> StoredRun:
     tags: Mapping[str, str] = run.data.tags
+    name = str(run.info.run_name)
+    # Anybody who may write to MLflow renames a run, and its name is to be a folder here.
+    if not _NAME.fullmatch(name):
+        raise IntegrityError(
+            f"MLflow's run {run.info.run_id}: named {name[:80]!r}, expected a folder's plain name"
+        )
     return StoredRun(
         run_id=str(run.info.run_id),
-        name=str(run.info.run_name),
+        name=name,
         experiment_id=str(run.info.experiment_id),
         status=str(run.info.status),
         artifact_uri=str(run.info.artifact_uri).rstrip("/"),

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from run_results import make_run_result
 
 from flows.cli.compare import find_runs
@@ -161,6 +162,47 @@ def test_a_run_that_nobody_trusted_signed_is_refused(made: Site, home: Home) -> 
     with pytest.raises(IntegrityError, match=r"signed by nobody who is trusted here.*pt-pipeline keys trust"):
         fetch_run(home, "first-run")
     assert not home.runs.exists()
+
+
+@pytest.fixture
+def renamed(made: Site) -> Iterator[Callable[[RunResult, str], str]]:
+    """A function that renames a run in MLflow and returns its id; it has its name again when the test ends."""
+    client = MlflowClient(made.uri)
+
+    def rename(run: RunResult, name: str) -> str:
+        client.set_tag(run.mlflow_run_id, "mlflow.runName", name)
+        return str(run.mlflow_run_id)
+
+    yield rename
+    for run in (made.result, made.other):
+        rename(run, run.run_name)
+
+
+def test_a_run_whose_name_leaves_the_folder_of_runs_is_refused_whatever_lies_there(
+    made, home, renamed
+) -> None:
+    forged = home.runs.parent / "forged"
+    forged.mkdir(parents=True)
+    identity = renamed(made.result, "../forged")
+    result = made.result.model_copy(update={"run_name": "../forged", "winner": "torchscript"})
+    (forged / "run.json").write_text(result.model_dump_json())
+    with pytest.raises(IntegrityError, match=r"named '\.\./forged'"):
+        find_runs([identity], home)
+
+
+def test_a_run_that_took_the_name_of_one_that_is_here_is_not_taken_for_it(made, home, renamed) -> None:
+    fetch_run(home, "first-run")
+    identity = renamed(made.other, "first-run")
+    with pytest.raises(IntegrityError, match="MLflow has another run under its name"):
+        find_runs([identity], home)
+
+
+def test_a_run_that_is_here_rests_on_no_bundle_outside_of_this_home(made: Site, home: Home) -> None:
+    fetched = fetch_run(home, "first-run")
+    elsewhere = fetched.dataset.model_copy(update={"directory": str(made.maker / "elsewhere")})
+    stored = home.runs / "first-run" / "run.json"
+    stored.write_text(fetched.model_copy(update={"dataset": elsewhere}).model_dump_json())
+    assert here_only(home, fetch_run(home, "first-run")) == []
 
 
 def flip(folder: Path, name: str) -> None:
