@@ -1,4 +1,4 @@
-"""Task earlier: find in MLflow the runs of a pipeline that ended with a verdict on the same inputs."""
+"""Task earlier: find in MLflow the runs of a pipeline that settled what the same inputs come to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from pt_core.record import Record
 from tasks.registry import asked
+from tasks.tracking_fields import SETTLED
 
 INPUTS_DIGEST = "inputs_digest"
 """Tag: the digest of everything that decides what a run finds, but for the champion that it is judged against."""
@@ -41,10 +42,11 @@ class EarlierRun(Record):
 
 @task(name="earlier", task_run_name="look for an equal run", cache_policy=NO_CACHE)
 def find_earlier(tracking_uri: str, *, pipeline: str, inputs_digest: str) -> tuple[EarlierRun, ...]:
-    """Return the runs of a pipeline that came to a verdict on these inputs, the latest first.
+    """Return the runs of a pipeline that settled what these inputs come to, the latest first.
 
-    Left out are those that crashed, that are deleted, or whose tables are gone; whether their artifacts are still
-    there is not looked at.
+    Left out are those that crashed, that are deleted, or whose tables are gone, and those in which a step failed or a
+    rule could not be decided, which may end otherwise the next time; whether their artifacts are still there is not
+    looked at.
 
     Raises:
         ConfigError: the address is of another kind, or holds a password.
@@ -56,7 +58,7 @@ def find_earlier(tracking_uri: str, *, pipeline: str, inputs_digest: str) -> tup
             return ()
         runs = client.search_runs(
             [experiment.experiment_id],
-            f"tags.{INPUTS_DIGEST} = '{inputs_digest}'",
+            f"tags.{INPUTS_DIGEST} = '{inputs_digest}' and tags.{SETTLED} = 'true'",
             order_by=["attributes.start_time DESC"],
             max_results=_NUM_LOOKED_AT,
         )

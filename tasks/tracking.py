@@ -26,8 +26,8 @@ from tasks.mlflow_settings import check_uri
 from tasks.outbox import FOLDER, open_outbox, patience_s, replay_in_background
 from tasks.outbox_direct import send_directly
 from tasks.outbox_entries import CloseRun, Done, Entry, LogFiles, Opened, is_local, new_id
+from tasks.outbox_refusal import describe, lacks_credentials
 from tasks.outbox_run import Outbox
-from tasks.outbox_send import describe, lacks_credentials
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -176,6 +176,7 @@ def log_result(run: TrackedRun, result: RunResult, files: Sequence[Path]) -> Non
         "winner": result.winner or "none",
         "champion": result.champion.name.removeprefix("champion ") if result.champion else "none",
         "verdict": "pass" if winner else "fail",
+        fields.SETTLED: str(fields.is_settled(result)).lower(),
         "mlflow.note.content": result.sentence,
         # The tag by which MLflow finds tables to load and to show in its evaluation tab.
         "mlflow.loggedArtifacts": json.dumps([{"path": "comparison.json", "type": "table"}]),
@@ -238,7 +239,7 @@ def finish_run(run: TrackedRun, status: RunStatus) -> TrackedRun:
 
 def _waits(outbox: Outbox) -> str:
     return (
-        f"MLflow at {without_secrets(outbox.tracking_uri)} does not answer: {outbox.num_left} entries of this run wait "
+        f"MLflow at {without_secrets(outbox.tracking_uri)} {outbox.why}: {outbox.num_left} entries of this run wait "
         f"in {outbox.path}; the next run sends them, or pt-pipeline maintenance"
     )
 

@@ -7,12 +7,33 @@ from collections.abc import Sequence
 
 from pt_core.artifacts.checkpoint import Checkpoint, EpochMetrics, StartedFrom
 from pt_core.decision.compare import ComparisonRow
-from pt_core.decision.result import VariantResult
+from pt_core.decision.result import RunResult, VariantResult
 from pt_core.evaluation.pairs import ACCURACY
+
+SETTLED = "settled"
+"""Tag: whether the same run would end the same way tomorrow; see :func:`is_settled`."""
 
 _FIRST = ("accuracy/accuracy", "accuracy/drop", "efficiency/latency_ratio", "efficiency/size_bytes")
 """What a person compares first."""
 _SECTIONS = ("accuracy", "robustness", "custom", "slices", "efficiency", "parity", "quantization")
+
+
+def is_settled(result: RunResult) -> bool:
+    """Return whether the same run would end the same way tomorrow: nothing in it failed, or could not be told.
+
+    What runs out of time, memory or disk, and a time that a busy machine leaves undecided, may be otherwise then. What
+    this machine cannot run, and an artifact that parts from its reference, will not.
+    """
+    is_champion_known = result.champion is None or result.champion.problem is None
+    return is_champion_known and all(_is_decided(variant) for variant in result.variants)
+
+
+def _is_decided(variant: VariantResult) -> bool:
+    if variant.state == "skipped" or (variant.artifact and variant.artifact.not_run is not None):
+        return True
+    if variant.state == "failed":
+        return variant.divergence is not None
+    return variant.problem is None and variant.verdict.state in ("pass", "fail")
 
 
 def training_params(checkpoint: Checkpoint) -> dict[str, str]:

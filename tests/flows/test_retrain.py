@@ -22,6 +22,7 @@ from pt_core.environment import code_digest
 from tasks.earlier import INPUTS_DIGEST, EarlierRun, find_earlier
 from tasks.promotion import PromotionConfig
 from tasks.registry import RegisteredVersion
+from tasks.tracking_fields import SETTLED
 
 SETTINGS = """
 name: mine
@@ -83,7 +84,7 @@ def log(address: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
     table.write_text("{}")
 
     def write(name: str, inputs: str, status: str, whole: bool = True, note: str = "", **tags: str) -> str:
-        known = {INPUTS_DIGEST: inputs, "mlflow.note.content": note, **tags}
+        known = {INPUTS_DIGEST: inputs, "mlflow.note.content": note, SETTLED: "true", **tags}
         run_id = client.create_run(experiment, run_name=name, tags=known).info.run_id
         if whole:
             client.log_artifact(run_id, str(table))
@@ -104,6 +105,8 @@ def test_only_runs_that_came_to_a_verdict_and_are_logged_whole_settle_anything(
     log("killed", "d", "KILLED", verdict="pass")
     log("at-work", "d", "RUNNING")
     log("finished-without-verdict", "d", "FINISHED")
+    log("out-of-memory", "d", "FAILED", verdict="fail", settled="false")
+    log("of-an-earlier-version", "d", "FAILED", verdict="fail", settled="")
     log("without-tables", "d", "FINISHED", whole=False, verdict="pass")
     MlflowClient(address).delete_run(log("deleted", "d", "FINISHED", verdict="pass"))
     log("of-other-inputs", "e", "FINISHED", verdict="pass")

@@ -9,11 +9,12 @@ from run_results import make_run_result
 
 from pt_core.data.dataset import Samples
 from pt_core.decision.drops import measure_drops
-from pt_core.decision.result import VariantResult
+from pt_core.decision.result import ChampionResult, RunResult, VariantResult
 from pt_core.evaluation.config import SliceConfig
+from pt_core.evaluation.difference import Divergence
 from pt_core.evaluation.scores import SLICE_METRICS
 from pt_core.evaluation.slices import part, score_slices
-from tasks.tracking_fields import variant_metrics, variant_tags
+from tasks.tracking_fields import is_settled, variant_metrics, variant_tags
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,41 @@ def test_a_variant_says_whether_it_may_be_promoted_and_what_dominates_it(noisy: 
     tags = variant_tags("parent", passed.model_copy(update={"dominated_by": "onnx"}))
     assert (tags["promotable"], tags["dominated_by"]) == ("false", "onnx")
     assert tags["reason"].endswith("; dominated by onnx")
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """A run whose one failed variant parts from its reference."""
+    result = make_run_result(tmp_path_factory.mktemp("home"))
+    parts = Divergence.model_construct()
+    variants = tuple(
+        v.model_copy(update={"divergence": parts}) if v.state == "failed" else v for v in result.variants
+    )
+    return result.model_copy(update={"variants": variants})
+
+
+def test_a_run_settles_what_its_inputs_come_to_unless_something_failed_or_could_not_be_told(
+    decided: RunResult,
+) -> None:
+    def changed(**update: object) -> RunResult:
+        first, *others = decided.variants
+        return decided.model_copy(update={"variants": (first.model_copy(update=update), *others)})
+
+    def judged(state: str) -> RunResult:
+        return changed(verdict=decided.variants[0].verdict.model_copy(update={"state": state}))
+
+    champion = ChampionResult(name="champion digits/3", model="digits", version="3", problem=None)
+    assert is_settled(decided)
+    assert is_settled(decided.model_copy(update={"winner": None}))
+    assert is_settled(judged("fail"))
+    assert is_settled(changed(state="skipped", problem="not installed"))
+    assert is_settled(decided.model_copy(update={"champion": champion}))
+    gone = champion.model_copy(update={"problem": "its files cannot be fetched"})
+    assert not is_settled(decided.model_copy(update={"champion": gone}))
+    assert not is_settled(judged("insufficient"))
+    assert not is_settled(judged("not measured"))
+    assert not is_settled(changed(state="failed", problem="out of memory"))
+    assert not is_settled(changed(problem="not timed: no answer in 60 s"))
 
 
 @pytest.mark.parametrize("edges", [(), (-1.5, -1e-7, 1e-7, 1e16), (1.0000001, 1.0000002)])
