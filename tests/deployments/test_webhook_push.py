@@ -22,7 +22,6 @@ name: NAME
 train: {epochs: EPOCHS}
 variants:
   - {name: torch, steps: []}
-  - {name: torchscript, steps: [torchscript]}
 evaluation: {fgsm_epsilons: [], noise_sigmas: []}
 efficiency: {max_seconds: 1, rounds: 5, extra_rounds: 0, cold_starts: false, sweep_batch_sizes: [1]}
 gate: smoke
@@ -82,21 +81,30 @@ def test_each_pushed_commit_is_run_with_its_own_settings_and_recorded_everywhere
 ) -> None:
     url, work = served
     config = f"repositories:\n  - {{name: team/models, provider: github, clone_url: '{url}'}}\n"
-    home, api = tmp_path / "receiver", f"{stack.prefect_url}/api"
-    with receiving(home, config, prefect_url=api) as (port, _):
-        runs = {}
-        for name, epochs in (("push-one", 3), ("push-two", 4)):
-            sha = pushed(work, name, epochs)
-            assert push(port, github_push("team/models", sha=sha), delivery=name)[0] == 202
-            wait_for(lambda name=name: deliveries(home)[-1]["state"] == "started", what="the run to be made")
-            runs[name] = (sha, deliveries(home)[-1])
-            # The next push would take the place of a run that still waits.
-            reaches(stack, runs[name][1], {"RUNNING", *ENDED})
-        for name, (sha, delivery) in runs.items():
+    home = tmp_path / "receiver"
+    with receiving(home, config, prefect_url=f"{stack.prefect_url}/api") as (port, _):
+        first, first_run = sent(work, port, home, "push-one", epochs=3)
+        reaches(stack, first_run, {"RUNNING", *ENDED})
+        # The first one has the deployment's only slot, so the second waits until the third takes its place.
+        _, second_run = sent(work, port, home, "push-two", epochs=9)
+        third, third_run = sent(work, port, home, "push-three", epochs=4)
+        made_way = flow_run(stack, second_run)
+        assert made_way["state_type"] == "CANCELLED"
+        assert third[:12] in made_way["state"]["message"]
+        assert [row["state"] for row in deliveries(home)] == ["started", "cancelled", "started"]
+        for name, sha, delivery in (("push-one", first, first_run), ("push-three", third, third_run)):
             reaches(stack, delivery, ENDED)
             recorded_everywhere(stack, flow_run(stack, delivery), name, sha)
-    assert runs["push-one"][0] != runs["push-two"][0]
+    assert first != third
     assert not Path("/tmp/never").exists()
+
+
+def sent(work: Path, port: int, home: Path, name: str, *, epochs: int) -> tuple[str, dict[str, Any]]:
+    """Push a commit, send its request, and return the commit with the delivery that has a run."""
+    sha = pushed(work, name, epochs)
+    assert push(port, github_push("team/models", sha=sha), delivery=name)[0] == 202
+    wait_for(lambda: deliveries(home)[-1]["state"] == "started", seconds=60, what="the run to be made")
+    return sha, deliveries(home)[-1]
 
 
 def recorded_everywhere(stack: RealStack, run: dict[str, Any], name: str, sha: str) -> None:
