@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pt_core.errors import ConfigError
 from pt_core.record import Record
+from pt_core.walk import walk
 
 LIBRARIES = (
     "torch",
@@ -200,19 +201,16 @@ def _digest_sources(folder: Path) -> str:
 
 
 def _sources(folder: Path) -> Iterator[Path]:
-    """Yield the Python files below a folder, leaving out hidden folders, environments and what may not be looked at."""
-    try:
-        # No call for each file: data may lie beside the code.
-        entries = list(os.scandir(folder))
-    except PermissionError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            is_own = not entry.name.startswith(".") and entry.name not in _PACKAGES
-            if is_own and not (Path(entry.path) / "pyvenv.cfg").exists():
-                yield from _sources(Path(entry.path))
-        elif entry.name.endswith(".py") and entry.is_file():
-            yield Path(entry.path)
+    """Return the Python files below a folder, leaving out hidden folders, environments and what may not be looked at."""
+    return (Path(file.path) for file in walk(folder, enters=_is_own) if file.name.endswith(".py"))
+
+
+def _is_own(folder: os.DirEntry[str]) -> bool:
+    if folder.name.startswith(".") or folder.name in _PACKAGES:
+        return False
+    # A link may lead to all of a disk, and Python goes through one only by its name.
+    is_reached = folder.name.isidentifier() or not folder.is_symlink()
+    return is_reached and not (Path(folder.path) / "pyvenv.cfg").exists()
 
 
 @cache

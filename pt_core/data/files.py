@@ -10,6 +10,7 @@ from pathlib import Path
 from pt_core.bundle import hash_file
 from pt_core.data.config import DataConfig
 from pt_core.errors import ConfigError
+from pt_core.walk import walk
 
 
 def check_paths(config: DataConfig, base_dir: Path) -> None:
@@ -61,7 +62,11 @@ def source_digest(config: DataConfig, base_dir: Path) -> str | None:
 
 
 def digest_of(paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of files and folders, by the names inside them."""
+    """Return the SHA-256 of files and folders, by the names inside them.
+
+    Raises:
+        ConfigError: a folder has no file in it, whose digest would be that of anything it holds later.
+    """
     digest = hashlib.sha256()
     for path in paths:
         for line in _lines(path):
@@ -81,12 +86,12 @@ def _paths(config: DataConfig, base_dir: Path) -> list[tuple[str, Path]]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files in a folder and below, hidden ones left out, in an order that no file system decides."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    """Return the files in a folder and below, hidden ones left out, in an order that no file system decides.
+
+    Links are followed, as whoever reads the samples follows them.
+    """
+    files = walk(folder, enters=lambda entry: not entry.name.startswith("."))
+    return sorted(Path(file.path) for file in files if not file.name.startswith("."))
 
 
 def hash_files(paths: Iterable[Path]) -> Iterator[str]:
@@ -100,5 +105,9 @@ def _lines(path: Path) -> Iterator[str]:
         yield f"{path.name}\0{hash_file(path)}\n"
         return
     files = files_below(path)
+    if not files:
+        raise ConfigError(
+            f"{path}: has no file in it, expected those that the samples or the network come from"
+        )
     for file, sha256 in zip(files, hash_files(files), strict=True):
         yield f"{file.relative_to(path).as_posix()}\0{sha256}\n"

@@ -134,6 +134,22 @@ def test_a_neighbour_that_a_package_imports_changes_its_digest_but_an_installed_
     assert not changes(tmp_path / "lib" / "site-packages", "installed_of_this_test")
 
 
+def test_an_edit_in_a_linked_package_changes_the_digest_and_a_link_back_ends(
+    tmp_path: Path, monkeypatch
+) -> None:
+    project, package = tmp_path / "project", tmp_path / "elsewhere" / "layers"
+    package.mkdir(parents=True)
+    project.mkdir()
+    (project / "net_beside_a_link.py").write_text("import layers")
+    (project / "layers").symlink_to(package)
+    (package / "back").symlink_to(project)
+    monkeypatch.syspath_prepend(project)
+    before = code_digest("net_beside_a_link:net")
+    (package / "wide.py").write_text("WIDTH = 2")
+    code_digest.cache_clear()
+    assert code_digest("net_beside_a_link:net") != before
+
+
 def test_what_may_not_be_looked_at_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "beside_a_closed_folder.py").write_text("")
