@@ -85,7 +85,13 @@ def _retrained(config: str, changes: tuple[str, ...], *, force: bool) -> RunResu
 
 
 def _same_as(earlier: EarlierRun) -> str:
+    same = (
+        "settings, data, code and libraries"
+        if earlier.aftermath
+        else "settings, data, code, libraries and champion"
+    )
+    aftermath = f"; {earlier.aftermath}" if earlier.aftermath else ""
     return (
-        f"run {earlier.name} of {earlier.started_at} ended with {earlier.verdict} on the same settings, data, code, "
-        "libraries and champion; whether its artifacts are still whole was not looked at; set force to run all the same"
+        f"run {earlier.name} of {earlier.started_at} ended with {earlier.verdict} on the same {same}{aftermath}; "
+        "whether its artifacts are still whole was not looked at; set force to run all the same"
     )

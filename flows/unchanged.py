@@ -17,11 +17,15 @@ from pt_core.errors import StepFailed
 from pt_core.record import Record
 from tasks.earlier import EarlierRun, find_earlier
 from tasks.promotion import PromotionConfig
-from tasks.registry import CHAMPION, RegisteredVersion, find_alias
+from tasks.registering import PROMOTION_STATE
+from tasks.registry import CHAMPION, RegisteredVersion, find_alias, list_versions
+from tasks.rollback import ROLLED_BACK_TO
 
 logger = logging.getLogger(__name__)
 
 NO_CHAMPION = "none"
+_FAILED = ("undone", "lost")
+"""How a promotion ends that is worth another try."""
 
 
 class Inputs(Record):
@@ -76,8 +80,10 @@ def settled_before(checked: Checked, home: Home, digest: str) -> EarlierRun | No
     if problem is None:
         try:
             runs = find_earlier(uri, pipeline=checked.settings.name, inputs_digest=digest)
-            champion = find_alias(uri, name=promotion.name_for(checked.settings.name), alias=CHAMPION)
-            return still_stands(runs, champion, promotion)
+            model = promotion.name_for(checked.settings.name)
+            champion = find_alias(uri, name=model, alias=CHAMPION)
+            own = _registered_by(runs, list_versions(uri, name=model)) if promotion.after_run else None
+            return still_stands(runs, champion, promotion, own)
         except StepFailed as error:
             problem = str(error)
     logger.warning("MLflow does not say whether an equal run ended before, so this one runs: %s", problem)
@@ -85,12 +91,22 @@ def settled_before(checked: Checked, home: Home, digest: str) -> EarlierRun | No
 
 
 def still_stands(
-    runs: tuple[EarlierRun, ...], champion: RegisteredVersion | None, promotion: PromotionConfig
+    runs: tuple[EarlierRun, ...],
+    champion: RegisteredVersion | None,
+    promotion: PromotionConfig,
+    own: RegisteredVersion | None = None,
 ) -> EarlierRun | None:
     """Return the latest of equal runs, if it would end the same way today.
 
     A verdict rests on the champion it was judged against. One that these runs brought forth themselves changes nothing:
-    otherwise every promotion would be followed by one more training of the same.
+    otherwise every promotion would be followed by one more training of the same. Nor is a version promoted again that
+    a person did not want.
+
+    Args:
+        runs: the equal runs, the latest first.
+        champion: what is in use.
+        promotion: what becomes of a winner.
+        own: the version that the latest run registered by itself; ``None`` if it registered none.
     """
     if not runs:
         return None
@@ -98,8 +114,24 @@ def still_stands(
     if is_own and runs[0].verdict == "pass":
         return runs[0]
     if promotion.after_run and runs[0].verdict == "pass":
-        # It passed and is not in use: its promotion failed, was refused or was taken back.
-        return None
+        unwanted = _unwanted(own) if own else None
+        if unwanted:
+            return runs[0].model_copy(update={"aftermath": unwanted})
+        if own is None or own.tags.get(PROMOTION_STATE) in _FAILED:
+            return None
     now = f"{champion.name}/{champion.version}" if champion else NO_CHAMPION
     judged_against = now if promotion.compare_with_champion else NO_CHAMPION
     return runs[0] if runs[0].champion == judged_against else None
+
+
+def _registered_by(
+    runs: tuple[EarlierRun, ...], versions: tuple[RegisteredVersion, ...]
+) -> RegisteredVersion | None:
+    return next((one for one in versions if runs and one.run_name == runs[0].name), None)
+
+
+def _unwanted(own: RegisteredVersion) -> str | None:
+    if ROLLED_BACK_TO in own.tags:
+        return f"{own.uri}, which it made champion, was rolled back to version {own.tags[ROLLED_BACK_TO]}"
+    refused = own.tags.get(PROMOTION_STATE) == "refused"
+    return f"the promotion of {own.uri}, which it registered, was refused" if refused else None

@@ -38,6 +38,8 @@ class EarlierRun(Record):
     """What it was judged against, as NAME/VERSION; none if there was no champion."""
     sentence: str
     """Its outcome in one sentence."""
+    aftermath: str = ""
+    """What became of the version that it registered, in a clause; empty where nothing was decided on it."""
 
 
 @task(name="earlier", task_run_name="look for an equal run", cache_policy=NO_CACHE)

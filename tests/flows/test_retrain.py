@@ -124,7 +124,7 @@ def run(name: str, verdict: str, champion: str = "none") -> EarlierRun:
     )
 
 
-def version(number: str, run_name: str) -> RegisteredVersion:
+def version(number: str, run_name: str, **tags: str) -> RegisteredVersion:
     return RegisteredVersion(
         name="mine",
         version=number,
@@ -132,7 +132,7 @@ def version(number: str, run_name: str) -> RegisteredVersion:
         release_digest="r",
         run_id=None,
         run_name=run_name,
-        tags={},
+        tags=tags,
         source="",
     )
 
@@ -151,7 +151,7 @@ def version(number: str, run_name: str) -> RegisteredVersion:
         # The champion is the run's own winner, or that of an equal run: nothing has changed.
         ((run("a", "pass"),), version("1", "a"), {}, "a"),
         ((run("b", "pass", "mine/1"), run("a", "pass")), version("2", "a"), {}, "b"),
-        # It was to be promoted and is not in use: the promotion failed or was taken back.
+        # It was to be promoted and never was registered.
         ((run("a", "pass"),), None, {"after_run": True}, None),
         ((run("a", "pass", "mine/1"),), version("1", "other"), {"after_run": True}, None),
         ((run("a", "pass"),), version("1", "a"), {"after_run": True}, "a"),
@@ -168,6 +168,45 @@ def test_a_verdict_stands_as_long_as_what_it_rests_on(
 ) -> None:
     found = still_stands(runs, champion, PromotionConfig(**promotion))
     assert (found and found.name) == settled_by
+
+
+@pytest.mark.parametrize(
+    ("own", "champion", "settled_by", "said"),
+    [
+        # A person went back to the version before it, or said no: nobody is asked again, whatever came after.
+        (
+            {"promotion_state": "champion", "rolled_back_to": "1"},
+            "1",
+            "a",
+            "mine/2, which it made champion, was rolled",
+        ),
+        ({"promotion_state": "champion", "rolled_back_to": "1"}, "3", "a", "back to version 1"),
+        (
+            {"promotion_state": "refused"},
+            "1",
+            "a",
+            "the promotion of models:/mine/2, which it registered, was refused",
+        ),
+        # Its promotion failed, or came second.
+        ({"promotion_state": "undone"}, "1", None, ""),
+        ({"promotion_state": "lost"}, "3", None, ""),
+        # A person is being asked.
+        ({"promotion_state": "open"}, "1", "a", ""),
+        # It was champion, and another one took its place.
+        ({"promotion_state": "champion"}, "3", None, ""),
+    ],
+)
+def test_an_unchanged_run_undoes_no_rollback_and_asks_nobody_twice(
+    own: dict[str, str], champion: str, settled_by: str | None, said: str
+) -> None:
+    found = still_stands(
+        (run("a", "pass", "mine/1"),),
+        version(champion, "other"),
+        PromotionConfig(after_run=True),
+        version("2", "a", **own),
+    )
+    assert (found and found.name) == settled_by
+    assert said in (found.aftermath if found else "")
 
 
 CALLS = """
