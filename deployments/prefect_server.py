@@ -1,24 +1,34 @@
-"""Run a command of ``prefect`` that evaluates triggers, such that runs which lived through its absence are not taken for dead.
+"""Run a command of ``prefect`` as a server that spares the runs which lived through its absence, and obeys its own pages only.
 
 Its triggers are kept in its database. Those of heartbeats that could not arrive while it was away have run out when it
 comes back, and would crash every run at once, before a run can say that it lives. So their time begins anew first; a
 run that did die meanwhile is then found by its silence, where the server would else forget it.
+
+Prefect looks neither at the Host nor at the Origin of a request, so that any page in a browser on this machine could start runs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from fastapi import FastAPI
 from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from deployments.foreign_pages import HOSTS_VARIABLE, ForeignPages
+
 GRACE_S = 75
 """As long as a run may be silent, and a little for the server's own start."""
+
+_UNGUARDED = frozenset({"--workers", "--background", "-b"})
+"""They start servers in processes of their own."""
 
 _TIME = sa.DateTime(timezone=True)
 _BUCKETS = sa.table("automation_bucket", sa.column("automation_id"), sa.column("end", _TIME))
@@ -26,7 +36,10 @@ _AUTOMATIONS = sa.table("automation", sa.column("id"), sa.column("name"))
 
 
 def main() -> None:
-    """Give grace, then become ``prefect`` with the arguments of this program, e.g. ``server start``."""
+    """Give grace, then be ``prefect`` with the arguments of this program, e.g. ``server start``."""
+    refused = _UNGUARDED.intersection(sys.argv[1:])
+    if refused:
+        sys.exit(f"{', '.join(sorted(refused))}: such a server would answer the pages of every site")
     url = get_current_settings().server.database.connection_url
     assert url is not None
     try:
@@ -34,8 +47,38 @@ def main() -> None:
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         # Prefect says better than we do what is wrong with its database, whose address may hold a password.
         sys.stderr.write(f"runs may be taken for dead: {type(error).__name__} at Prefect's database\n")
-    command = [sys.executable, "-P", "-m", "prefect", *sys.argv[1:]]
-    os.execv(sys.executable, command)  # noqa: S606 - no shell is what we want
+    _guard()
+    from prefect.cli import app
+
+    app()
+
+
+def _guard() -> None:
+    """Have every server that this process makes refuse foreign pages."""
+    from prefect.server.api import server
+
+    create_app = server.create_app
+
+    @functools.wraps(create_app)
+    def guarded(*arguments: Any, **options: Any) -> FastAPI:
+        app = create_app(*arguments, **options)
+        # Else it is a client in this process that asks for the server's application without serving it.
+        if options.get("final"):
+            app.add_middleware(ForeignPages, hosts=_hosts())
+        return app
+
+    server.create_app = guarded
+
+
+def _hosts() -> list[str]:
+    """Return the names that were given to this server, or those that this machine alone knows it by."""
+    arguments = sys.argv
+    port = (
+        arguments[arguments.index("--port") + 1]
+        if "--port" in arguments[:-1]
+        else get_current_settings().server.api.port
+    )
+    return (os.environ.get(HOSTS_VARIABLE) or f"127.0.0.1:{port},localhost:{port}").split(",")
 
 
 async def give_grace(url: str, *, seconds: float = GRACE_S) -> int:

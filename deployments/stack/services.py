@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
+from deployments.foreign_pages import HOSTS_VARIABLE
+from deployments.stack.hosts import EVERYWHERE, allowed_hosts, origins
 from deployments.stack.options import StackOptions
 from flows.home import Home
 from flows.stack_state import STACK_VARIABLE
@@ -20,7 +22,6 @@ WORKER = "pt-pipeline-up"
 WORKER_POLL_S = 2
 """How often the worker asks for runs; Prefect's own 10 s is what a person waits after a click."""
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 _DATABASE_VARIABLES = ("PT_PIPELINE_PREFECT_DATABASE", "PT_PIPELINE_MLFLOW_DATABASE")
 
 
@@ -94,12 +95,15 @@ def shared_environment(options: StackOptions, secrets: Secrets, token: str) -> d
 
 def url(options: StackOptions, port: int) -> str:
     """Return where a server is reached from this machine."""
-    host = "127.0.0.1" if options.host in _EVERYWHERE else options.host
+    host = "127.0.0.1" if options.host in EVERYWHERE else options.host
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _prefect(options: StackOptions, secrets: Secrets) -> Service:
+    hosts = allowed_hosts(options.host, options.prefect_port)
     environment = {
+        HOSTS_VARIABLE: ",".join(hosts),
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins(hosts),
         "PREFECT_SERVER_API_HOST": options.host,
         # Its pages ask the server at this port, whatever --port says.
         "PREFECT_SERVER_API_PORT": str(options.prefect_port),
@@ -127,7 +131,11 @@ def _prefect(options: StackOptions, secrets: Secrets) -> Service:
 
 def _mlflow(options: StackOptions, secrets: Secrets) -> Service:
     home = Home(root=options.home)
+    hosts = allowed_hosts(options.host, options.mlflow_port)
     environment = {
+        # Its own default takes 10.* for an address, which is also the beginning of 10.example.com.
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": origins(hosts),
         "MLFLOW_BACKEND_STORE_URI": secrets.mlflow_database,
         # With its default of four workers and a job runner it is 15 processes and 2.4 GiB.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -194,7 +202,7 @@ def python(module: str, *arguments: str) -> tuple[str, ...]:
 
 def _from_elsewhere(options: StackOptions) -> str:
     """Return the address by which a browser, perhaps on another machine, reaches this one."""
-    host = socket.gethostname() if options.host in _EVERYWHERE else options.host
+    host = socket.gethostname() if options.host in EVERYWHERE else options.host
     return f"http://[{host}]" if ":" in host else f"http://{host}"
 
 
