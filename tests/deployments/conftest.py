@@ -37,7 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
         )
     finally:
         state = running_stack(home)
-        stop_up(process)
+        assert stop_up(process) == 0, "it was not stopped in order"
         assert state is None or not list(members(state.token)), "a process of the stack is still there"
 
 
