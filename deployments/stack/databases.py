@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pt_core.errors import ConfigError, StepUnavailable
 
 _TIMEOUT_S = 10
 _DRIVERS = {"prefect": "asyncpg", "mlflow": "psycopg2"}
 """What each server talks to PostgreSQL with; Prefect takes no other, and it is MLflow's own default."""
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 def database_url(server: str, url: str | None, *, sqlite: Path) -> str:
@@ -56,15 +58,24 @@ def _check_answer(server: str, url: str) -> None:
     try:
         # What follows the question mark is for the server's own driver.
         psycopg2.connect(parts._replace(query="").geturl(), connect_timeout=_TIMEOUT_S).close()
-    except psycopg2.OperationalError as error:
+    except psycopg2.Error as error:
         said = " ".join(str(error).split())
+        if any(secret in said for secret in (parts.password, unquote(parts.password or "")) if secret):
+            said = f"{type(error).__name__}, whose text repeats the password"
         raise ConfigError(f"--{server}-database: {said}; start the database, or mend the address") from None
 
 
 def _check_parts(server: str, url: str) -> None:
     try:
         parts = urlsplit(url)
-        complete = bool(parts.hostname or "host=" in parts.query) and len(parts.path) > 1 and parts.port != 0
+        complete = (
+            bool(parts.hostname or "host=" in parts.query)
+            and len(parts.path) > 1
+            and parts.port != 0
+            # Of two, what stands between them is part of the password to one reader and of the host to another.
+            and url.count("@") == parts.netloc.count("@") <= 1
+            and not _BAD_ESCAPE.search(parts.netloc)
+        )
     except ValueError:  # a port that is no number; its message repeats the address
         complete = False
     if not complete:

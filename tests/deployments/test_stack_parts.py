@@ -52,6 +52,10 @@ def secrets(**changes: object) -> Secrets:
         "postgresql://u:hunter2@h/",
         "postgresql+pg8000://u:hunter2@h/d",
         "postgresql://u:hunter2@127.0.0.1:1/d",
+        "postgresql://u:hunter2%zz@127.0.0.1:1/d",
+        "postgresql://u:pass@hunter2@127.0.0.1:1/d",
+        "postgresql://u:1/hunter2@127.0.0.1/d",
+        "postgresql://u:hunter2@127.0.0.1:1/hunter2@h",
     ],
 )
 def test_an_address_that_is_no_database_is_refused_without_its_password(server, wrong):
