@@ -12,13 +12,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from deployments.notify import notifications
+from flows.flow_states import TAG
 from pt_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-TAG = "pt-pipeline"
-"""What every deployment of prefect.yaml is tagged with, and so every run of it."""
 MAINTENANCE = "maintenance/maintenance"
 SILENCE_S = 70
 """Two heartbeats of the 30 s that prefect.yaml asks for, and a little; Prefect looks every 5 s more."""

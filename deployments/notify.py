@@ -16,7 +16,7 @@ from pt_core.errors import ConfigError
 
 NOTIFY_VARIABLE = "PT_PIPELINE_NOTIFY_URL"
 BLOCK = "pt-pipeline-notify"
-_TOLD = ("gate.refused", "promotion.finished", "run.failed")
+_TOLD = ("gate.refused", "promotion.finished", "run.failed", "run.crashed")
 _OURS = {"prefect.resource.id": "prefect.tag.pt-pipeline", "prefect.resource.role": "tag"}
 
 # "text" is what chat services show of an incoming webhook.

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flows.flow_states import ended_badly, mark_crashed
+from flows.flow_states import at_work, ended_badly, is_told_of, mark_crashed
 from flows.home import Home
 from flows.maintenance_report import Kept, MaintenanceReport, Removed
 from flows.notices import tell_crashed
@@ -17,7 +17,7 @@ from flows.servers import check_servers
 from flows.store_lock import store_alone
 from tasks import journal
 from tasks.aliases import Aliased, aliased_versions, knows_run
-from tasks.closing import OpenRun, close, open_runs
+from tasks.closing import OpenRun, close, last_run_of, open_runs
 from tasks.dashboard import without_secrets
 from tasks.outbox import folders_waiting, replay_all
 from tasks.recover import recover
@@ -64,8 +64,9 @@ def _finish(home: Home, report: MaintenanceReport) -> MaintenanceReport:
     settled = recover(places_of(home))
     # Asked before the outboxes are sent, which may close what their processes left open.
     dead = dead_runs(home)
-    replayed = replay_all(Path(home.root))
+    replayed = replay_all(Path(home.root), home.tracking_uri)
     closed = close_runs(home, dead)
+    crash_forgotten(home)
     return report.model_copy(
         update={
             "num_left_overs": num_left_overs,
@@ -80,14 +81,19 @@ def _finish(home: Home, report: MaintenanceReport) -> MaintenanceReport:
 def dead_runs(home: Home) -> tuple[OpenRun, ...]:
     """Return the open runs whose process is gone, with their variants.
 
-    It is gone if this machine says so, or Prefect, which is told by the silence of a run's heartbeat wherever it ran.
+    It is gone if this machine says so; where that cannot know, if Prefect does, which is told by the silence of a run's
+    heartbeat wherever it ran.
 
     Raises:
         StepFailed: MLflow refused or did not answer.
     """
     found = open_runs(home.tracking_uri)
     ended = ended_badly(run.flow_run_id for run in found if run.flow_run_id)
-    dead = {run.run_id for run in found if run.owner_is_dead or run.flow_run_id in ended}
+    dead = {
+        run.run_id
+        for run in found
+        if run.owner_is_dead or (run.flow_run_id in ended and not run.owner_is_alive)
+    }
     return tuple(run for run in found if run.run_id in dead or run.parent_id in dead)
 
 
@@ -100,9 +106,26 @@ def close_runs(home: Home, runs: Iterable[OpenRun]) -> tuple[OpenRun, ...]:
     closed = tuple(run for run in runs if close(home.tracking_uri, run.run_id))
     for run in closed:
         if run.parent_id is None:
-            mark_crashed(run.flow_run_id)
-            tell_crashed(run.pipeline, run.name, why="its process is gone")
+            mark_crashed(run.flow_run_id, started_ms=run.started_ms)
+            _tell(run)
     return closed
+
+
+def crash_forgotten(home: Home) -> None:
+    """Tell Prefect of flow runs whose process is gone though MLflow has nothing open: the next run has closed it.
+
+    Raises:
+        StepFailed: MLflow refused or did not answer.
+    """
+    for flow_run_id in at_work():
+        run = last_run_of(home.tracking_uri, flow_run_id)
+        if run and run.owner_is_dead and mark_crashed(flow_run_id, started_ms=run.started_ms):
+            _tell(run)
+
+
+def _tell(run: OpenRun) -> None:
+    if not is_told_of(run.flow_run_id):
+        tell_crashed(run.pipeline, run.name, why="its process is gone")
 
 
 def _removal(home: Home, report: MaintenanceReport, *, keep_last: int) -> MaintenanceReport:

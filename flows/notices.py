@@ -50,12 +50,12 @@ def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Itera
 
 
 def tell_crashed(pipeline: str, run_name: str, *, why: str) -> None:
-    """Tell that the process of a run was found dead, and that what it left was closed."""
+    """Tell that the process of a run was found dead."""
     _emit(
         "pt-pipeline.run.crashed",
         resource_id=f"pt-pipeline.run.{run_name}",
         resource_name=run_name,
-        body=f"{pipeline}: the run {run_name} crashed: {why}. Its MLflow run was closed as KILLED; start it again.",
+        body=f"{pipeline}: the run {run_name} crashed: {why}. Start it again.",
         figures={"pipeline": pipeline, "run": run_name},
     )
 

@@ -56,7 +56,16 @@ class Claimant(Record):
     @property
     def is_dead(self) -> bool:
         """Whether it is known to have ended; ``False`` where nobody here can know."""
-        return bool(self.machine) and self.machine == _machine() and _started(self.pid) != self.started
+        return self._is_of_here and _started(self.pid) != self.started
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is known to be at work; ``False`` where nobody here can know."""
+        return self._is_of_here and _started(self.pid) == self.started
+
+    @property
+    def _is_of_here(self) -> bool:
+        return bool(self.machine) and self.machine == _machine()
 
 
 class Held:

@@ -13,11 +13,12 @@ from tasks.outbox_send import OWNER
 from tasks.registry import asked
 
 _PARENT = "mlflow.parentRunId"
+_FLOW_RUN = "prefect_flow_run_id"
 _PAGE = 200
 
 
 class OpenRun(Record):
-    """A run of the product that MLflow has as RUNNING."""
+    """A run of the product in MLflow, with what is known of its process."""
 
     run_id: str
     """Its id."""
@@ -31,6 +32,10 @@ class OpenRun(Record):
     """Id of its flow run in Prefect."""
     owner_is_dead: bool
     """Whether its process is known to have ended; ``False`` where that ran on another machine."""
+    owner_is_alive: bool = False
+    """Whether its process is known to be at work; ``False`` where that runs on another machine."""
+    started_ms: int = 0
+    """When it was started, in milliseconds since 1970."""
 
 
 def open_runs(tracking_uri: str) -> tuple[OpenRun, ...]:
@@ -40,7 +45,11 @@ def open_runs(tracking_uri: str) -> tuple[OpenRun, ...]:
         ConfigError: the address is of another kind, or holds a password.
         StepFailed: MLflow refused or did not answer.
     """
-    return tuple(sorted(_open_runs(tracking_uri), key=lambda run: run.parent_id is not None))
+    return tuple(
+        sorted(
+            _search(tracking_uri, "attributes.status = 'RUNNING'"), key=lambda run: run.parent_id is not None
+        )
+    )
 
 
 def close(tracking_uri: str, run_id: str) -> bool:
@@ -56,37 +65,49 @@ def close(tracking_uri: str, run_id: str) -> bool:
         return status in ("RUNNING", "KILLED")
 
 
-def _open_runs(tracking_uri: str) -> Iterator[OpenRun]:
+def last_run_of(tracking_uri: str, flow_run_id: str) -> OpenRun | None:
+    """Return the pipeline run that a flow run started last, open or not.
+
+    Raises:
+        ConfigError: the address is of another kind, or holds a password.
+        StepFailed: MLflow refused or did not answer.
+    """
+    found = _search(tracking_uri, f"tags.{_FLOW_RUN} = '{flow_run_id}'")
+    return max(found, key=lambda run: run.started_ms, default=None)
+
+
+def _search(tracking_uri: str, wanted: str) -> Iterator[OpenRun]:
     with asked(tracking_uri) as client:
         names = {str(one.experiment_id): str(one.name) for one in pages(client.search_experiments)}
         ids = list(names)
         for start in range(0, len(ids), _PAGE):
             some = ids[start : start + _PAGE]
             for run in pages(
-                lambda page_token, some=some: client.search_runs(
-                    some, "attributes.status = 'RUNNING'", page_token=page_token
-                )
+                lambda page_token, some=some: client.search_runs(some, wanted, page_token=page_token)
             ):
                 if OWNER in run.data.tags:
                     yield _describe(run, names[str(run.info.experiment_id)])
 
 
 def _describe(run: Any, pipeline: str) -> OpenRun:
+    owner = _owner(run.data.tags[OWNER])
     return OpenRun(
         run_id=run.info.run_id,
         name=run.info.run_name or run.info.run_id,
         pipeline=pipeline,
         parent_id=run.data.tags.get(_PARENT),
-        flow_run_id=run.data.tags.get("prefect_flow_run_id"),
-        owner_is_dead=_is_dead(run.data.tags[OWNER]),
+        flow_run_id=run.data.tags.get(_FLOW_RUN),
+        owner_is_dead=owner is not None and owner.is_dead,
+        owner_is_alive=owner is not None and owner.is_alive,
+        started_ms=int(run.info.start_time or 0),
     )
 
 
-def _is_dead(owner: str) -> bool:
+def _owner(written: str) -> Claimant | None:
     try:
-        return Claimant.from_json(owner).is_dead
+        return Claimant.from_json(written)
     except ValidationError:  # a tag that somebody else wrote
-        return False
+        return None
 
 
 def pages(search: Callable[..., Any]) -> Iterator[Any]:
