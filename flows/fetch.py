@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from flows.home import Home
+from flows.home import FETCHED, Home
 from flows.rebase import rebased
 from flows.store_lock import store_in_use
 from pt_core.artifacts.artifact import open_artifact
@@ -68,6 +68,7 @@ def _fetch_run(home: Home, stored: StoredRun) -> RunResult:
     if not (folder / RESULT).is_file():
         # The last: a run that is listed here is whole.
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / FETCHED).touch()
         write_text_atomically(folder / RESULT, result.model_dump_json(indent=2))
         logger.info(
             "fetched the run %s from the MLflow at %s", stored.name, without_secrets(home.tracking_uri)

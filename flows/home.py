@@ -11,6 +11,9 @@ from pt_core.isolation import CODE_PATH_VARIABLE
 from pt_core.keys import DEFAULT_HOME, HOME_VARIABLE, Keys, Trust, keys_of
 from pt_core.record import Record
 
+FETCHED = "fetched"
+"""File in the folder of a run that another home made."""
+
 
 class Home(Record):
     """Absolute paths inside one home folder."""
@@ -70,11 +73,11 @@ def current_home() -> Home:
 
 
 def choose_home(home: Path | None) -> Home:
-    """Choose the home folder of this process and its children, and make it."""
+    """Choose the home folder of this process and its children, and make it for its owner alone."""
     if home is not None:
         os.environ[HOME_VARIABLE] = str(home.resolve())
     chosen = current_home()
-    Path(chosen.root).mkdir(parents=True, exist_ok=True)
+    Path(chosen.root).mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ[HOME_VARIABLE] = chosen.root
     return chosen
 

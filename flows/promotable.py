@@ -27,7 +27,7 @@ def places_of(home: Home) -> PromotionPlaces:
 
 
 def run_to_promote(home: Home, name: str | None) -> RunResult:
-    """Return a finished run by its name, or the latest.
+    """Return a finished run by its name, or the latest that this home made.
 
     Raises:
         ConfigError: there is none.

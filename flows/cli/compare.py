@@ -10,7 +10,8 @@ from typing import Literal
 from flows.cli.output import messages, print_json
 from flows.cli.run import read_result
 from flows.cli.views import View, champion_view, history_view, variants_view
-from flows.home import Home, may_be_stored
+from flows.home import FETCHED, Home, may_be_stored
+from flows.retention import stored_runs
 from pt_core.decision.result import RunResult
 from pt_core.decision.tables import to_csv, to_markdown
 from pt_core.errors import ConfigError
@@ -77,7 +78,7 @@ def choose_form(*, as_json: bool, as_csv: bool, as_markdown: bool) -> Form:
 
 
 def find_runs(names: Sequence[str], home: Home) -> list[Path]:
-    """Return the folders of runs by name, or that of the latest where no name is given.
+    """Return the folders of runs by name, or that of the latest that this home made where no name is given.
 
     A run that is not here, or is named by its id in MLflow, is fetched from there first.
 
@@ -85,19 +86,19 @@ def find_runs(names: Sequence[str], home: Home) -> list[Path]:
         ConfigError: there is no such run, or one is named twice.
         IntegrityError: MLflow holds other bytes than the run left.
     """
-    by_name = {folder.name: folder for folder in _known(home)}
-    if not names and not by_name:
-        raise _none(home)
+    if not names:
+        return [_latest(home)]
+    by_name = {path.parent.name: path.parent for path in home.runs.glob("*/run.json")}
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ConfigError(f"run {twice!r} is named twice; name each run once")
-    chosen = names or list(by_name)[-1:]
-    return [by_name.get(name) or _fetched(name, home, known=list(by_name)) for name in chosen]
+    return [by_name.get(name) or _fetched(name, home) for name in names]
 
 
-def _fetched(name: str, home: Home, *, known: Sequence[str]) -> Path:
+def _fetched(name: str, home: Home) -> Path:
     """Return the folder of a run that another home made and MLflow keeps."""
-    here = f"known in {home.runs} are {', '.join(known[-5:]) or 'none'}"
+    latest = [folder.name for folder in _known(home)[-5:]]
+    here = f"known in {home.runs} are {', '.join(latest) or 'none'}"
     if not may_be_stored(home):
         raise ConfigError(f"no run named {name!r}; {here}")
     # Here, since MLflow takes seconds to import.
@@ -110,14 +111,24 @@ def _fetched(name: str, home: Home, *, known: Sequence[str]) -> Path:
 
 
 def _known(home: Home) -> list[Path]:
-    """Return the folders of all finished runs, the latest last."""
-    return sorted(
-        (path.parent for path in home.runs.glob("*/run.json")), key=lambda p: (p / "run.json").stat().st_mtime
-    )
+    """Return the folders of all finished runs, by when they began, the latest last; those of torn results come first.
+
+    Not by the time of a file, which is a later one where a run was fetched, or was promoted days after.
+    """
+    found = sorted(stored_runs(home.runs), key=lambda run: (run.started_at, run.name))
+    return [run.directory for run in found]
+
+
+def _latest(home: Home) -> Path:
+    """Return the folder of the latest run that this home made: to look at another home's run chooses nothing here."""
+    own = [folder for folder in _known(home) if not (folder / FETCHED).exists()]
+    if not own:
+        raise _none(home)
+    return own[-1]
 
 
 def _none(home: Home) -> ConfigError:
-    return ConfigError(f"no run in {home.runs} yet; start one with: pt-pipeline run")
+    return ConfigError(f"no run made in {home.runs} yet; start one with: pt-pipeline run, or name one")
 
 
 def _history(

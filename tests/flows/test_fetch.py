@@ -18,6 +18,7 @@ from flows.config import PipelineConfig
 from flows.existing import check_existing, find_existing
 from flows.fetch import fetch_checkpoint, fetch_run, missing_bundles
 from flows.home import Home
+from flows.promotable import run_to_promote
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, IntegrityError, PtCoreError, StepFailed
 from pt_core.keys import keys_of, trust_key
@@ -133,8 +134,19 @@ def test_a_fetched_run_is_the_one_that_was_made_and_all_of_it_is_here(made: Site
 def test_a_run_is_found_by_its_mlflow_id_and_wherever_a_command_names_one(made: Site, home: Home) -> None:
     (folder,) = find_runs([str(made.result.mlflow_run_id)], home)
     assert folder == home.runs / "first-run"
-    assert find_runs([], home) == [folder]
+    with pytest.raises(ConfigError, match="no run made in"):
+        find_runs([], home)
     assert isinstance(find_existing(home, "first-run"), RunResult)
+
+
+def test_to_fetch_a_run_changes_nothing_about_which_is_the_latest_here(made: Site, home: Home) -> None:
+    for name, started_at in (("newer", "2026-01-02T00:00:00Z"), ("older", "2026-01-01T00:00:00Z")):
+        (home.runs / name).mkdir(parents=True)
+        own = made.result.model_copy(update={"run_name": name, "started_at": started_at})
+        (home.runs / name / "run.json").write_text(own.model_dump_json())
+    fetch_run(home, "first-run")
+    assert run_to_promote(home, None).run_name == "newer"
+    assert run_to_promote(home, "first-run").run_name == "first-run"
 
 
 def test_an_intact_copy_is_used_again_and_a_damaged_one_is_replaced(made: Site, home: Home) -> None:
