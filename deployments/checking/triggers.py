@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ from deployments.checking.parameters import parameter_problems
 from deployments.checking.problem import Path, Problem, of_validation, unknown
 from deployments.checking.shape import keys_of, variable_problems
 from deployments.checking.templates import is_template
+
+_OF_RUNS = ("prefect.flow-run.", "prefect.task-run.")
+_EVERY = re.compile(r"\*|prefect\.[a-z-]*\.?\*")
+_SAY_WHICH = "say which, such as match_related with prefect.resource.role: flow and prefect.resource.name: NAME OF ANOTHER FLOW"
 
 _OUTER: dict[str, type[BaseModel]] = {
     "event": DeploymentEventTrigger,
@@ -105,14 +110,33 @@ def _event(path: Path, trigger: dict[str, Any]) -> Iterator[Problem]:
 
 def _limits(path: Path, trigger: dict[str, Any], expected: list[object]) -> Iterator[Problem]:
     """Yield that a trigger limits nothing: a run that starts a run that starts a run has no end."""
-    says = trigger.get("match") or trigger.get("match_related")
+    match, related = _listed(trigger.get("match")), _listed(trigger.get("match_related"))
     is_general = any(str(name).startswith("prefect.") for name in expected)
-    if not says and ("match" in trigger or is_general):
+    if not any([*match, *related]) and ("match" in trigger or is_general):
         yield Problem(
             path=(*path, "match"),
-            text="missing or empty: it would fire for every resource; say which, such as "
-            "prefect.resource.id: prefect.flow-run.*, or match_related with its flow",
+            text=f"missing or empty: it would fire for every resource; {_SAY_WHICH}",
         )
+    elif any(_is_of_runs(str(name)) for name in expected) and not (
+        any(_names_one(labels, ("prefect.resource.id",)) for labels in match)
+        or any(_names_one(labels, ("prefect.resource.id", "prefect.resource.name")) for labels in related)
+    ):
+        yield Problem(
+            path=(*path, "match"),
+            text=f"fits every run, also those that it starts itself, so that they have no end; {_SAY_WHICH}",
+        )
+
+
+def _is_of_runs(event: str) -> bool:
+    """Return whether an event, or one that a star stands for, is one of every run."""
+    stem = event.rstrip("*")
+    return any(event.startswith(run) or (event != stem and run.startswith(stem)) for run in _OF_RUNS)
+
+
+def _names_one(labels: object, keys: tuple[str, ...]) -> bool:
+    """Return whether labels tell one resource from others of its kind, which a kind with a star does not."""
+    values = [labels.get(key) for key in keys] if isinstance(labels, dict) else []
+    return any(value and not any(_EVERY.fullmatch(str(one)) for one in _listed(value)) for value in values)
 
 
 def _labels(path: Path, labels: object) -> Iterator[Problem]:

@@ -142,8 +142,24 @@ def test_a_package_brings_the_same_file() -> None:
         (
             {"triggers": [{"expect": ["prefect.flow-run.Failed"]}]},
             "one.triggers[0].match",
-            "missing or empty: it would fire for every resource; say which, such as prefect.resource.id: "
-            "prefect.flow-run.*, or match_related with its flow",
+            "missing or empty: it would fire for every resource; say which, such as match_related with "
+            "prefect.resource.role: flow and prefect.resource.name: NAME OF ANOTHER FLOW",
+        ),
+        *(
+            (
+                {"triggers": [trigger]},
+                "one.triggers[0].match",
+                "fits every run, also those that it starts itself",
+            )
+            for trigger in (
+                {"expect": ["prefect.flow-run.Completed"], "match": MATCH},
+                {"expect": ["prefect.task-run.*"], "match": {"prefect.resource.id": "*"}},
+                {"expect": ["prefect.*"], "match": MATCH, "match_related": {"prefect.resource.role": "flow"}},
+                {
+                    "expect": ["prefect.flow-run.Failed"],
+                    "match_related": {"prefect.resource.id": "prefect.flow.*"},
+                },
+            )
         ),
         (
             {"triggers": [{"expect": ["prefect.flow-run.Failed"], "match": {"prefect.resorce.id": "x"}}]},
@@ -209,7 +225,20 @@ def test_what_prefect_ignores_is_one_line(
         {"triggers": [{"expect": ["pt-pipeline.gate.refused"], "enabled": "{{ prefect.variables.on }}"}]},
         {
             "triggers": [
-                {"expect": ["prefect.flow-run.*"], "match": MATCH, "for_each": ["prefect.resource.id"]}
+                {
+                    "expect": ["prefect.flow-run.*"],
+                    "match": MATCH,
+                    "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "another"},
+                    "for_each": ["prefect.resource.id"],
+                }
+            ]
+        },
+        {
+            "triggers": [
+                {
+                    "expect": ["prefect.flow-run.Failed"],
+                    "match": {"prefect.resource.id": "prefect.flow-run.0f"},
+                }
             ]
         },
         {
