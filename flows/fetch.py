@@ -20,7 +20,7 @@ from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, IntegrityError
 from pt_core.files import write_text_atomically
 from pt_core.keys import Trust
-from pt_core.manifest import first_problem
+from pt_core.manifest import Manifest, first_problem
 from pt_core.signing import check_signature
 from tasks.dashboard import without_secrets
 from tasks.fetched import Vouch, fetch_bundle, fetch_listed, fetch_manifest
@@ -41,6 +41,8 @@ _CHECKPOINT_URI = re.compile(r"runs:/(?P<run>[^/]+)/" + CHECKPOINT)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REQUIRED = ("checkpoint", "artifact")
 """What every run keeps in MLflow, however large."""
+_MAX_RESULT_BYTES = 64 * 2**20
+"""Bound on a result, which is fetched before its signature can be looked at."""
 
 
 def fetch_run(home: Home, name: str) -> RunResult:
@@ -120,11 +122,8 @@ def _fetch_record(home: Home, stored: StoredRun) -> RunResult:
         folder = scratch / RECORD
         folder.mkdir()
         manifest, _ = fetch_manifest(home.tracking_uri, source, folder)
+        _check_record(manifest, source)
         bundle = fetch_listed(home.tracking_uri, source, manifest, folder)
-        if manifest.kind != "run":
-            raise IntegrityError(
-                f"{without_secrets(source)}: holds a bundle of kind {manifest.kind}, expected run"
-            )
         _check_signature(folder, stored, trusted=Path(home.keys.trusted))
         record = read_info(bundle, manifest, RunRecord)
         result = _read(folder / RESULT)
@@ -135,6 +134,23 @@ def _fetch_record(home: Home, stored: StoredRun) -> RunResult:
             f"that of {stored.name} ({stored.run_id}); another one took its place"
         )
     return result
+
+
+def _check_record(manifest: Manifest, source: str) -> None:
+    """Refuse what a record cannot hold while only its manifest is here, which nobody answers for yet."""
+    if manifest.kind != "run":
+        raise IntegrityError(
+            f"{without_secrets(source)}: holds a bundle of kind {manifest.kind}, expected run"
+        )
+    if {entry.path for entry in manifest.files} - {RESULT} or len(manifest.files) > 1:
+        raise IntegrityError(
+            f"{without_secrets(source)}: lists {len(manifest.files)} files, expected {RESULT} alone"
+        )
+    size = sum(entry.size_bytes for entry in manifest.files)
+    if size > _MAX_RESULT_BYTES:
+        raise IntegrityError(
+            f"{without_secrets(source)}: {RESULT} is of {size} bytes, expected at most {_MAX_RESULT_BYTES}"
+        )
 
 
 def _check_signature(folder: Path, stored: StoredRun, *, trusted: Path) -> None:

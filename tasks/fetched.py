@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pt_core.bundle import MANIFEST, Bundle, BundleKind, is_intact, open_bundle, staging
+from pt_core.bundle import MANIFEST, MAX_MANIFEST_BYTES, Bundle, BundleKind, is_intact, open_bundle, staging
 from pt_core.errors import IntegrityError
 from pt_core.manifest import SIGNATURE, Manifest, read_manifest
+from pt_core.signing import MAX_SIGNATURE_BYTES
 from tasks.dashboard import without_secrets
 from tasks.registry import place
 from tasks.stored import fetch_files, list_files
@@ -79,7 +80,7 @@ def fetch_manifest(tracking_uri: str, source: str, folder: Path) -> tuple[Manife
         IntegrityError: what MLflow holds is no manifest.
         StepFailed: it cannot be fetched.
     """
-    fetch_files(tracking_uri, source, [MANIFEST], folder)
+    fetch_files(tracking_uri, source, {MANIFEST: MAX_MANIFEST_BYTES}, folder)
     return read_manifest(folder)
 
 
@@ -92,8 +93,10 @@ def fetch_listed(tracking_uri: str, source: str, manifest: Manifest, folder: Pat
         IntegrityError: a file is missing, or not as the manifest says.
         StepFailed: it cannot be fetched.
     """
-    signature = [SIGNATURE] if SIGNATURE in list_files(tracking_uri, source) else []
-    fetch_files(tracking_uri, source, [*(entry.path for entry in manifest.files), *signature], folder)
+    is_signed = SIGNATURE in list_files(tracking_uri, source)
+    signature = {SIGNATURE: MAX_SIGNATURE_BYTES} if is_signed else {}
+    limits = {entry.path: entry.size_bytes for entry in manifest.files}
+    fetch_files(tracking_uri, source, limits | signature, folder)
     try:
         return open_bundle(folder)[0]
     except IntegrityError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pt_core.errors import ConfigError, IntegrityError, StepFailed
@@ -97,15 +97,31 @@ def list_files(tracking_uri: str, source: str) -> tuple[str, ...]:
         return tuple(str(file.path) for file in found if not file.is_dir)
 
 
-def fetch_files(tracking_uri: str, source: str, names: Sequence[str], folder: Path) -> None:
-    """Fetch some files by their names, which the caller knows to be plain; nothing else that lies there is fetched.
+def fetch_files(tracking_uri: str, source: str, limits: Mapping[str, int], folder: Path) -> None:
+    """Fetch some files; nothing else that lies there is fetched, nor what MLflow lists as larger or as a folder.
+
+    Args:
+        tracking_uri: MLflow's address.
+        source: the folder where MLflow keeps them.
+        limits: how many bytes each may have, by its name, which the caller knows to be plain.
+        folder: where they go.
 
     Raises:
+        IntegrityError: one is larger than it may be, or a folder.
         StepFailed: one is missing, or MLflow, or the store that it names, refused or did not answer.
     """
     with _reading(tracking_uri, source):
         files = get_artifact_repository(source, tracking_uri=tracking_uri)
-        for name in names:
+        folders = {name.rpartition("/")[0] for name in limits}
+        listed = {found.path: found for one in folders for found in files.list_artifacts(one or None)}
+        for name, limit in limits.items():
+            found = listed.get(name)
+            # MLflow leaves out the size of an empty file.
+            if found and (found.is_dir or (found.file_size or 0) > limit):
+                what = "a folder" if found.is_dir else f"of {found.file_size} bytes"
+                raise IntegrityError(
+                    f"{without_secrets(source)}/{name}: is {what}, expected a file of at most {limit} bytes"
+                )
             files.download_artifacts(name, dst_path=str(folder))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from flows.existing import check_existing, find_existing
 from flows.fetch import fetch_checkpoint, fetch_run, missing_bundles
 from flows.home import Home
 from flows.promotable import run_to_promote
+from pt_core.bundle import MAX_MANIFEST_BYTES, seal
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, IntegrityError, PtCoreError, StepFailed
 from pt_core.keys import keys_of, trust_key
@@ -26,7 +28,7 @@ from pt_core.manifest import Manifest
 from pt_core.signing import sign_published
 from tasks import tracking
 from tasks.dashboard import TrackedRun
-from tasks.shared import RECORD, seal_record, shared
+from tasks.shared import RECORD, RunRecordInfo, seal_record, shared
 
 SECRET = "what lies outside of the store"
 
@@ -280,6 +282,55 @@ def climb(made: Site, take: Callable[[Path], Path]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][0]["path"] = "../../../climbed.json"
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def grow_the_manifest(made: Site, take: Callable[[Path], Path]) -> None:
+    """Let a manifest be larger than any may be."""
+    os.truncate(take(made.kept(RECORD)) / "manifest.json", MAX_MANIFEST_BYTES + 1)
+
+
+def grow_a_file(made: Site, take: Callable[[Path], Path]) -> None:
+    """Let a file be larger than the manifest says."""
+    with (take(made.model("onnx")) / "model.bin").open("ab") as file:
+        file.write(b"more")
+
+
+def make_it_a_folder(made: Site, take: Callable[[Path], Path]) -> None:
+    path = take(made.model("onnx")) / "model.bin"
+    path.unlink()
+    path.mkdir()
+    (path / "many.bin").write_bytes(b"many")
+
+
+def list_more(made: Site, take: Callable[[Path], Path]) -> None:
+    """Let a record nobody signed list more than a result."""
+    folder = take(made.kept(RECORD))
+    (folder / "manifest.json").unlink()
+    (folder / "model.sig").unlink()
+    (folder / "huge.bin").write_bytes(b"much")
+    sealed = folder.with_name("sealed")
+    shutil.copytree(folder, sealed)
+    info = RunRecordInfo(run_name="first-run", mlflow_run_id=str(made.result.mlflow_run_id))
+    made_anew = Path(seal(sealed, name=RECORD, kind="run", info=info).directory)
+    shutil.rmtree(folder)
+    made_anew.rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [
+        (grow_the_manifest, "manifest.json: is of 16777217 bytes"),
+        (grow_a_file, r"model.bin: is of \d+ bytes, expected a file of at most"),
+        (make_it_a_folder, "model.bin: is a folder"),
+        (list_more, "lists 2 files, expected run.json alone"),
+    ],
+)
+def test_what_is_larger_than_it_may_be_is_refused_before_it_is_fetched(
+    made, home, spoilt, attack, said
+) -> None:
+    attack(made, spoilt)
+    with pytest.raises(IntegrityError, match=said):
+        fetch_run(home, "first-run")
 
 
 def lose_a_file(made: Site, take: Callable[[Path], Path]) -> None:
