@@ -35,6 +35,7 @@ from pt_core.isolation import stop_all
 from pt_core.keys import keys_here
 from tasks.dashboard import TrackedRun, links
 from tasks.gate import gate
+from tasks.late import completed
 from tasks.publish import publish
 from tasks.report import report, store
 from tasks.share import track_bundles
@@ -162,7 +163,7 @@ def finish(job: Job, result: RunResult) -> RunResult:
     tracked = track_finish(job.tracked, "FINISHED" if result.winner else "FAILED")
     if result.mlflow_run_id is None and tracked.run_id:
         # MLflow came back at the last moment.
-        result = result.model_copy(update={"mlflow_run_id": tracked.run_id})
+        result = completed(result, tracked)
         store(result, str(job.home.runs / job.name))
     if result.winner is None:
         tell_refused(result)
@@ -191,10 +192,8 @@ def publish_all(result: RunResult, tracked: TrackedRun, folder: str) -> RunResul
         "warnings": (*result.warnings, *found.warnings),
     }
     result = result.model_copy(update=update)
-    # The record names the MLflow run that it belongs to, which nobody knows while MLflow is away.
-    if result.mlflow_run_id:
-        track_bundles(tracked, result, folder, keys_here())
     store(result, folder)
+    track_bundles(tracked, result, folder, keys_here())
     publish(result)
     return result
 

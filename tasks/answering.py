@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -24,7 +25,7 @@ def unreachable(address: str, *, timeout_s: float = 3.0) -> str | None:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=timeout_s):  # noqa: S310 - the user's own address
             return None
     except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
+        return None if _is_guarded(error) else str(getattr(error, "reason", error))
 
 
 def is_away(address: str) -> str | None:
@@ -35,7 +36,12 @@ def is_away(address: str) -> str | None:
     except urllib.error.HTTPError as error:
         return f"it answers {error.code}" if error.code >= 500 else None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return str(getattr(error, "reason", error)) or type(error).__name__
+        return None if _is_guarded(error) else str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def _is_guarded(error: Exception) -> bool:
+    """Return whether somebody is there whose certificate this probe does not know; MLflow's client has its own settings."""
+    return isinstance(getattr(error, "reason", error), ssl.SSLError)
 
 
 def wait_until_there(address: str, *, patience_s: float | None = None) -> None:

@@ -17,10 +17,20 @@ from filelock import FileLock, Timeout
 
 from pt_core.errors import ConfigError, IntegrityError, PtCoreError, StepFailed
 from pt_core.record import Record
-from tasks.outbox_entries import CloseRun, Done, LogFiles, LogModel, Opened, OpenRun, Refused, new_id
+from tasks.dashboard import without_secrets
+from tasks.outbox_entries import (
+    CloseRun,
+    Done,
+    LogFiles,
+    LogModel,
+    LogRecord,
+    Opened,
+    OpenRun,
+    Refused,
+    new_id,
+)
 from tasks.outbox_file import read
 from tasks.outbox_run import Outbox
-from tasks.outbox_send import describe
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +57,7 @@ class Replayed(Record):
 
 
 def open_outbox(folder: Path, opened: Opened) -> Outbox:
-    """Start the outbox of a new run, under the run's name.
+    """Start the outbox of a new run, under the run's name; once the run is open, what others left behind is sent too.
 
     Raises:
         StepFailed: the disk does not take it.
@@ -57,29 +67,30 @@ def open_outbox(folder: Path, opened: Opened) -> Outbox:
     lock = _lock(path)
     lock.acquire(timeout=0)
     outbox = Outbox(path, opened)
-    outbox.start(lock)
+    outbox.start(lock, when_open=lambda: _replay_in_background(folder.parent, opened.tracking_uri))
     return outbox
 
 
-def replay_in_background(home: Path) -> None:
+def _replay_in_background(home: Path, tracking_uri: str) -> None:
     """Send what earlier runs of a home left behind, while this one goes on; what is not sent in time waits on."""
     if left_behind(home):
-        threading.Thread(target=replay_all, args=(home,), name="replay", daemon=True).start()
+        threading.Thread(target=replay_all, args=(home, tracking_uri), name="replay", daemon=True).start()
 
 
-def replay_all(home: Path, *, patience_s: float = 3.0) -> tuple[Replayed, ...]:
-    """Send what the runs of a home left behind, each to the server that it was for; return what became of each.
+def replay_all(home: Path, tracking_uri: str, *, patience_s: float = 3.0) -> tuple[Replayed, ...]:
+    """Send what the runs of a home left behind for a server; return what became of each, and of those for others.
 
     An outbox whose process lives is not touched. A run whose process ended before the run did is closed as KILLED.
 
     Args:
         home: the home folder.
+        tracking_uri: the server. The credentials at hand are for it, so no other gets to see them.
         patience_s: how long to wait for a server that does not answer.
     """
     return tuple(
         found
         for path in sorted((home / FOLDER).glob("*.jsonl"))
-        if (found := _replay(path, patience_s)) is not None
+        if (found := _replay(path, tracking_uri, patience_s)) is not None
     )
 
 
@@ -118,26 +129,27 @@ def _is_left(path: Path) -> bool:
         return False
 
 
-def _replay(path: Path, patience_s: float) -> Replayed | None:
+def _replay(path: Path, tracking_uri: str, patience_s: float) -> Replayed | None:
     lock = _lock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         return None
-    if not path.exists():
-        lock.release()
-        return None
     try:
-        outbox = _left_by_its_process(path)
+        outbox = _left_by_its_process(path, tracking_uri)
     except (PtCoreError, OSError) as error:
         lock.release()
         logger.warning("%s", error)
         return Replayed(path=str(path), run_name="", num_sent=0, num_left=0, problem=str(error))
+    if outbox is None:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+        return None
     outbox.start(lock)
     problem = None
     try:
         if not outbox.drain(patience_s):
-            problem = describe(outbox.problem or TimeoutError("no answer"))
+            problem = f"MLflow at {without_secrets(tracking_uri)} {outbox.why}"
     except StepFailed as error:
         problem = str(error)
     finally:
@@ -163,20 +175,35 @@ def folders_waiting(home: Path) -> frozenset[str]:
             lines, _ = read(path)
             settled = {line.id for line in lines if isinstance(line, Done | Refused)}
             found |= {line.bundle for line in lines if isinstance(line, LogModel) and line.id not in settled}
-            found |= {line.folder for line in lines if isinstance(line, LogFiles) and line.id not in settled}
+            found |= {
+                line.folder
+                for line in lines
+                if isinstance(line, LogFiles | LogRecord) and line.id not in settled
+            }
     return frozenset(found)
 
 
-def _left_by_its_process(path: Path) -> Outbox:
-    """Open an outbox, with the runs that its process left open to be closed as killed.
+def _left_by_its_process(path: Path, tracking_uri: str) -> Outbox | None:
+    """Open an outbox, with the runs that its process left open to be closed as killed; ``None`` where nothing was left.
 
     Raises:
+        ConfigError: it is for another server.
         IntegrityError: the file is damaged, or is no outbox.
     """
+    if not path.exists():
+        return None
     lines, _ = read(path)
-    if not lines or not isinstance(lines[0], Opened):
+    if not lines:
+        # Its process was killed before the first line was whole.
+        path.unlink()
+        return None
+    if not isinstance(lines[0], Opened):
         raise IntegrityError(
             f"{path}: does not begin with what it is for; nothing of it was sent, remove the file"
+        )
+    if lines[0].tracking_uri.rstrip("/") != tracking_uri.rstrip("/"):
+        raise ConfigError(
+            f"for {without_secrets(lines[0].tracking_uri)}; set MLFLOW_TRACKING_URI to it to send what is in {path}"
         )
     ended_ms = int(path.stat().st_mtime * 1000)
     closed = {line.run for line in lines if isinstance(line, CloseRun)}

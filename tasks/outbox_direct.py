@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 
 from tasks.outbox_entries import Done, Entry, LogFiles
-from tasks.outbox_send import Place, connect, is_locked, send
+from tasks.outbox_place import Place
+from tasks.outbox_refusal import is_locked
+from tasks.outbox_send import connect, send
 
 _PAUSES_S = (0.2, 1.0, 3.0)
 """MLflow itself waits 20 s for a database that is locked."""

@@ -141,6 +141,21 @@ class LogFiles(Record):
     """Whether the folder is the outbox's own, to be removed when it was sent."""
 
 
+class LogRecord(Record):
+    """Complete and sign the result of a run whose id nobody knew when it ended, and put it among the run's files."""
+
+    kind: Literal["log-record"] = "log-record"
+    """What the line is."""
+    id: str
+    """Our own id."""
+    run: str
+    """The run."""
+    folder: str
+    """The run's folder, with the result in it."""
+    outbox: str
+    """File of the outbox, which the warnings of the result name."""
+
+
 class CloseRun(Record):
     """End a run."""
 
@@ -169,6 +184,8 @@ class Done(Record):
     """Id of its experiment."""
     model_id: str = ""
     """MLflow's id of the logged model that was created."""
+    again: bool = False
+    """Whether it was sent more than once, so that the server may still create what nobody waits for any more."""
 
 
 class Refused(Record):
@@ -182,7 +199,7 @@ class Refused(Record):
     """What MLflow said."""
 
 
-Entry = OpenRun | LogBatch | LogInput | LogModel | LogFiles | CloseRun
+Entry = OpenRun | LogBatch | LogInput | LogModel | LogFiles | LogRecord | CloseRun
 """Something to send."""
 Line = Opened | Entry | Done | Refused
 """Something in an outbox."""

@@ -1,6 +1,6 @@
 """The file of an outbox: one line for each entry, on the disk before it is sent, with a digest against damage.
 
-A process that is killed while it appends leaves half a line at the end. Nobody has built on that line, so it is
+A process that is killed while it appends leaves half a line, without its end. Nobody has built on that line, so it is
 dropped. Damage anywhere else is a failure, for what stands there was to be sent.
 """
 
@@ -30,7 +30,7 @@ def read(path: Path) -> tuple[list[Line], int]:
     """Return the lines of an outbox, and the length in bytes of what is whole.
 
     Raises:
-        IntegrityError: a line that is not the last one is damaged.
+        IntegrityError: a line that was written to its end is damaged.
         OSError: the file cannot be read.
     """
     lines: list[Line] = []
@@ -38,7 +38,7 @@ def read(path: Path) -> tuple[list[Line], int]:
     raw = path.read_bytes().splitlines(keepends=True)
     for number, text in enumerate(raw, start=1):
         line = _decode(text)
-        if line is None and number < len(raw):
+        if line is None and text.endswith(b"\n"):
             raise IntegrityError(
                 f"{path}: line {number} of {len(raw)} is damaged, expected an entry with its digest; nothing of it "
                 "was sent: take the line out to send the others, or remove the file to give them up"
@@ -56,7 +56,7 @@ class OutboxFile:
         """Open it, and drop half a line at its end.
 
         Raises:
-            IntegrityError: a line that is not the last one is damaged.
+            IntegrityError: a line that was written to its end is damaged.
             OSError: the file cannot be opened.
         """
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -17,14 +19,18 @@ from filelock import FileLock
 from pt_core.errors import StepFailed
 from tasks.answering import is_away
 from tasks.dashboard import without_secrets
-from tasks.outbox_entries import Done, Entry, LogFiles, Opened, Refused
+from tasks.outbox_entries import Done, Entry, LogFiles, Opened, OpenRun, Refused
 from tasks.outbox_file import OutboxFile
-from tasks.outbox_send import Place, connect, describe, refusal, send
+from tasks.outbox_place import Place
+from tasks.outbox_refusal import describe, refusal
+from tasks.outbox_send import connect, send
 
 logger = logging.getLogger(__name__)
 
 HELD_UP_S = 1.0
 """How long a run waits for a server that does not answer before it takes it to be away."""
+LONGEST_S = 2.0
+"""How long one call is held up in all, by a server that is slow or has much to take."""
 
 _PROBE_EVERY_S = 0.5
 _LONGEST_PAUSE_S = 5.0
@@ -51,14 +57,18 @@ class Outbox:
         self._pending: collections.deque[Entry] = collections.deque()
         self._changed = threading.Condition()
         self._away: Exception | None = None
+        self._why = ""
         self._told = False
         self._slow = False
         self._gave_up = False
         self._ends = False
         self._pauses = 0
         self._raised = 0
-        # An entry that an earlier process left may have been taken all the same.
-        self._doubtful = self._take_over()
+        self._doubtful = False
+        self._take_over()
+        # What an earlier process left may have been taken all the same: it did not wait for the disk to keep that.
+        self._left = frozenset(entry.id for entry in self._pending)
+        self._when_open: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._send_all, name=f"outbox {path.name}", daemon=True)
 
     @property
@@ -76,9 +86,19 @@ class Outbox:
         """Why nothing is sent now; ``None`` while the server takes what it gets."""
         return self._away or (TimeoutError("no answer") if self._slow else None)
 
-    def start(self, lock: FileLock) -> None:
-        """Begin to send; the thread lets go of the lock when it ends."""
-        self._lock = lock
+    @property
+    def why(self) -> str:
+        """What is wrong, to be said after the server's name."""
+        return self._why if self._away else "does not answer in time"
+
+    def start(self, lock: FileLock, *, when_open: Callable[[], None] | None = None) -> None:
+        """Begin to send; the thread lets go of the lock when it ends.
+
+        Args:
+            lock: says whose the file is.
+            when_open: called as soon as the server has created the run.
+        """
+        self._lock, self._when_open = lock, when_open
         self._thread.start()
 
     def append(self, *entries: Entry) -> None:
@@ -102,23 +122,32 @@ class Outbox:
         Raises:
             StepFailed: MLflow refused something, told once.
         """
+        ends = time.monotonic() + (math.inf if though_away else LONGEST_S)
+        while self._stalls(held_up_s, ends, though_away=though_away):
+            # Asked without the lock: the thread that sends needs it too.
+            if not though_away or self._away or is_away(self.tracking_uri):
+                with self._changed:
+                    self._slow = bool(self._pending)
+                return False
         with self._changed:
-            count, since = self.num_sent, time.monotonic()
-            while self._pending and self._thread.is_alive():
-                if (self._away or self._slow) and not though_away:
-                    return False
-                if self.num_sent != count:
-                    count, since = self.num_sent, time.monotonic()
-                left = since + held_up_s - time.monotonic()
-                if left > 0:
-                    self._changed.wait(left)
-                elif though_away and not self._away and is_away(self.tracking_uri) is None:
-                    since = time.monotonic()
-                else:
-                    self._slow = True
-                    return False
+            if self._pending and self._thread.is_alive():
+                return False
             self._raise_refused()
             return not self._pending
+
+    def _stalls(self, held_up_s: float, ends: float, *, though_away: bool) -> bool:
+        """Wait while entries are taken; return whether none was for too long."""
+        patience = max(held_up_s, _PROBE_EVERY_S)
+        with self._changed:
+            count, since = self.num_sent, time.monotonic()
+            while self._pending and self._thread.is_alive() and (though_away or not self.problem):
+                if self.num_sent != count:
+                    count, since = self.num_sent, time.monotonic()
+                left = min(since + patience, ends) - time.monotonic()
+                if left <= 0:
+                    return True
+                self._changed.wait(left)
+            return False
 
     def drain(self, patience_s: float) -> bool:
         """Wait for a server that is away too, once in the life of a run; return whether all was sent.
@@ -145,8 +174,8 @@ class Outbox:
                 f"MLflow at {without_secrets(self.tracking_uri)}: refused {len(new)} entries", details=new
             )
 
-    def _take_over(self) -> bool:
-        """Read what an earlier process left; return whether there was something."""
+    def _take_over(self) -> None:
+        """Read what an earlier process left."""
         for line in self._file.lines:
             match line:
                 case Opened():
@@ -159,7 +188,6 @@ class Outbox:
                     self._pending.append(line)
         settled = {line.id for line in self._file.lines if isinstance(line, Done | Refused)}
         self._pending = collections.deque(entry for entry in self._pending if entry.id not in settled)
-        return bool(self._pending)
 
     def _send_all(self) -> None:
         place = None
@@ -167,15 +195,19 @@ class Outbox:
             while (entry := self._next()) is not None:
                 try:
                     place = place or Place(connect(self.tracking_uri), self.known)
-                    self._settle(entry, send(place, entry, again=self._doubtful))
+                    self._settle(entry, self._send(place, entry))
                 except Exception as error:  # noqa: BLE001 - whatever it is, the entry is kept and the run is told
-                    reason = refusal(error)
+                    reason = refusal(error, entry, self.known)
                     if reason is None:
-                        self._wait_until_back(error)
+                        self._wait_until_back(entry, error)
                     else:
                         self._settle(entry, Refused(id=entry.id, reason=reason))
         finally:
             self._retire()
+
+    def _send(self, place: Place, entry: Entry) -> Done:
+        again = self._doubtful or entry.id in self._left
+        return send(place, entry, again=again, num_failures=self._pauses)
 
     def _next(self) -> Entry | None:
         """Return the entry to send; ``None`` when all is sent and no more will come, or when it is time to leave."""
@@ -185,13 +217,15 @@ class Outbox:
             return self._pending[0] if self._pending and not (self._ends and self._away) else None
 
     def _settle(self, entry: Entry, line: Done | Refused) -> None:
+        is_sent_copy = isinstance(entry, LogFiles) and entry.is_copy and isinstance(line, Done)
         try:
-            # Not durably: what is not known to have been taken is looked for before it is sent again.
-            self._file.append(line, durably=False)
+            # What is not known to have been taken is looked for before it is sent again: only what could not be sent
+            # again, since its files are removed, has to be known for certain.
+            self._file.append(line, durably=is_sent_copy)
+            if isinstance(entry, LogFiles) and is_sent_copy:
+                shutil.rmtree(entry.folder, ignore_errors=True)
         except StepFailed as error:
             logger.warning("%s", error)
-        if isinstance(entry, LogFiles) and entry.is_copy and isinstance(line, Done):
-            shutil.rmtree(entry.folder, ignore_errors=True)
         with self._changed:
             if isinstance(line, Done):
                 self.known[line.id] = line
@@ -203,15 +237,19 @@ class Outbox:
                 logger.warning("MLflow at %s answers again", without_secrets(self.tracking_uri))
             self._away, self._told, self._slow, self._doubtful, self._pauses = None, False, False, False, 0
             self._changed.notify_all()
+        if self._when_open and isinstance(entry, OpenRun) and entry.parent is None and isinstance(line, Done):
+            self._when_open()
 
-    def _wait_until_back(self, error: Exception) -> None:
+    def _wait_until_back(self, entry: Entry, error: Exception) -> None:
         """Wait until the server's health page answers, and longer each time that it answers and still takes nothing."""
-        why = is_away(self.tracking_uri) or describe(error)
+        away = is_away(self.tracking_uri)
+        takes_not = f"answers, but the {entry.kind} of the run cannot be sent ({describe(error)})"
         with self._changed:
             self._doubtful = True
             self._away = error
+            self._why = f"does not answer ({away})" if away else takes_not
             self._changed.notify_all()
-            self._tell(why)
+            self._tell()
             self._pauses += 1
             pause = min(_PROBE_EVERY_S * 2 ** (self._pauses - 1), _LONGEST_PAUSE_S)
             self._changed.wait_for(lambda: self._ends, pause)
@@ -220,14 +258,14 @@ class Outbox:
                 self._pauses = 0
                 self._changed.wait_for(lambda: self._ends, _PROBE_EVERY_S)
 
-    def _tell(self, why: str) -> None:
+    def _tell(self) -> None:
         if self._told:
             return
         self._told = True
         logger.warning(
-            "MLflow at %s does not answer (%s); the run goes on, and what is for MLflow waits in %s",
+            "MLflow at %s %s; the run goes on, and what is for MLflow waits in %s",
             without_secrets(self.tracking_uri),
-            why,
+            self._why,
             self.path,
         )
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-import requests
 from pydantic import ValidationError
 
 from pt_core.errors import StepFailed
 from tasks.alias_lock import Claimant
+from tasks.dashboard import TrackedRun
+from tasks.late import late_record
 from tasks.mlflow_settings import quiet, settle
 from tasks.outbox_entries import (
     CloseRun,
@@ -28,10 +29,14 @@ from tasks.outbox_entries import (
     LogFiles,
     LogInput,
     LogModel,
+    LogRecord,
     OpenRun,
     Point,
     is_local,
 )
+from tasks.outbox_place import Place
+from tasks.outbox_uploads import patient
+from tasks.shared import RECORD
 
 settle()
 
@@ -56,48 +61,13 @@ ENTRY = "outbox_entry"
 """Tag: the entry that created a run or a model."""
 
 _MAX_METRICS = 1000
+_MAX_BOUND_METRICS = 100
+"""MLflow looks for the points of a model that are there already in groups of this size, and refuses those of another."""
 _MAX_PARAMS = 100
 _MAX_TAGS = 100
 _GRACE_S = 1.0
 """How long a server that came back may still be at work on a request that nobody waits for any more."""
-_CREDENTIALS = (401, 403)
-_PASSING = (408, 425, 429, *_CREDENTIALS)
 Found = TypeVar("Found")
-
-
-class Place(NamedTuple):
-    """Where entries go, and what the earlier ones have become there."""
-
-    client: MlflowClient
-    """The server or the database."""
-    known: Mapping[str, Done]
-    """What became of an entry, by its id."""
-
-    def run_id(self, reference: str) -> str:
-        """Return MLflow's id of a run.
-
-        Raises:
-            StepFailed: it was not created.
-        """
-        return self.known[reference].run_id if reference in self.known else _known_to_mlflow(reference)
-
-    def model_id(self, reference: str) -> str:
-        """Return MLflow's id of a logged model.
-
-        Raises:
-            StepFailed: it was not created.
-        """
-        return self.known[reference].model_id if reference in self.known else _known_to_mlflow(reference)
-
-    def experiment_id(self, run: str, named: str) -> str:
-        """Return the id of the experiment that a run is in."""
-        return self.known[run].experiment_id if run in self.known else named
-
-
-def _known_to_mlflow(reference: str) -> str:
-    if is_local(reference):
-        raise StepFailed(f"{reference}: MLflow refused to create it, so nothing can be written there")
-    return reference
 
 
 def connect(tracking_uri: str) -> MlflowClient:
@@ -106,16 +76,17 @@ def connect(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri)
 
 
-def send(place: Place, entry: Entry, *, again: bool) -> Done:
+def send(place: Place, entry: Entry, *, again: bool, num_failures: int = 0) -> Done:
     """Send an entry.
 
     Args:
         place: where to.
         entry: what.
         again: whether it may have been taken before; then what must be there once is looked for first.
+        num_failures: how often a server that answered did not take it: uploads are given more time each time.
 
     Raises:
-        MlflowException: MLflow refused it or did not answer; :func:`refusal` tells which.
+        MlflowException: MLflow refused it or did not answer; ``outbox_refusal`` tells which.
         OSError: no connection, or a file cannot be read.
         StepFailed: it rests on an entry that was refused.
     """
@@ -123,44 +94,20 @@ def send(place: Place, entry: Entry, *, again: bool) -> Done:
         case OpenRun():
             return _open_run(place, entry, again=again)
         case LogModel():
-            return _log_model(place, entry, again=again)
+            with patient(entry.bundle, num_failures=num_failures):
+                return _log_model(place, entry, again=again)
         case LogBatch():
             _log_batch(place, entry)
         case LogInput():
             place.client.log_inputs(place.run_id(entry.run), datasets=[_dataset_input(entry)])
         case LogFiles():
-            _log_files(place, entry)
+            _log_files(place, entry, entry.folder, entry.destination, num_failures=num_failures)
+        case LogRecord():
+            _log_record(place, entry, num_failures=num_failures)
         case CloseRun():
             place.client.set_terminated(place.run_id(entry.run), status=entry.status, end_time=entry.end_ms)
+            _remove_doubles(place, entry)
     return Done(id=entry.id)
-
-
-def refusal(error: Exception) -> str | None:
-    """Return what was said, where sending the same again can only end the same way; ``None`` where it may help."""
-    status = _status(error)
-    if status is None:
-        # A file that is gone, an entry that rests on a refused one, or a fault of ours.
-        return f"{type(error).__name__}: {describe(error)}"
-    return describe(error) if 400 <= status < 500 and status not in _PASSING else None
-
-
-def is_locked(error: Exception) -> bool:
-    """Return whether another process held the database for too long."""
-    return isinstance(error, MlflowException) and "locked" in str(error)
-
-
-def lacks_credentials(error: Exception) -> bool:
-    """Return whether the server wants to know who asks."""
-    return _status(error) in _CREDENTIALS
-
-
-def _status(error: Exception) -> int | None:
-    """Return the HTTP status of a server's answer, one for a server that gave none, or nothing where none was asked."""
-    if isinstance(error, MlflowException):
-        return int(error.get_http_status_code())
-    if isinstance(error, requests.RequestException):
-        return error.response.status_code if error.response is not None else 503
-    return 503 if isinstance(error, ConnectionError | TimeoutError) else None
 
 
 def _open_run(place: Place, entry: OpenRun, *, again: bool) -> Done:
@@ -171,11 +118,32 @@ def _open_run(place: Place, entry: OpenRun, *, again: bool) -> Done:
     else:
         experiment_id = place.experiment_id(entry.parent, entry.experiment_id)
         tags["mlflow.parentRunId"] = place.run_id(entry.parent)
-    wanted = f"tags.{ENTRY} = '{entry.id}'"
+    wanted = _made_by(entry.id)
     found = _look(lambda: client.search_runs([experiment_id], wanted)) if again else None
     if found is None:
         found = client.create_run(experiment_id, start_time=entry.start_ms, run_name=entry.name, tags=tags)
-    return Done(id=entry.id, run_id=str(found.info.run_id), experiment_id=experiment_id)
+    return Done(id=entry.id, run_id=str(found.info.run_id), experiment_id=experiment_id, again=again)
+
+
+def _made_by(entry: str) -> str:
+    return f"tags.{ENTRY} = '{entry}'"
+
+
+def _remove_doubles(place: Place, entry: CloseRun) -> None:
+    """When the pipeline run ends, delete what a server that hung has created besides what was found or created then."""
+    client, created = place.client, [done for done in place.known.values() if done.run_id or done.model_id]
+    if not created or created[0].id != entry.run:  # the parent is created first
+        return
+    for done in (done for done in created if done.again):
+        experiments, wanted = [done.experiment_id], _made_by(done.id)
+        if done.run_id:
+            for run in client.search_runs(experiments, wanted):
+                if run.info.run_id != done.run_id:
+                    client.delete_run(run.info.run_id)
+        else:
+            for model in client.search_logged_models(experiments, wanted):
+                if model.model_id != done.model_id:
+                    client.delete_logged_model(model.model_id)
 
 
 def _look(search: Callable[[], Sequence[Found]]) -> Found | None:
@@ -216,7 +184,7 @@ def close_dead(client: MlflowClient, experiment_id: str) -> None:
 def _log_model(place: Place, entry: LogModel, *, again: bool) -> Done:
     client, run_id = place.client, place.run_id(entry.run)
     experiment_id = place.experiment_id(entry.run, entry.experiment_id)
-    wanted = f"tags.{ENTRY} = '{entry.id}'"
+    wanted = _made_by(entry.id)
     model = _look(lambda: client.search_logged_models([experiment_id], wanted)) if again else None
     if model is None:
         model = client.create_logged_model(
@@ -234,7 +202,7 @@ def _log_model(place: Place, entry: LogModel, *, again: bool) -> Done:
     outputs = client.get_run(run_id).outputs if again else None
     if model.model_id not in {output.model_id for output in (outputs.model_outputs if outputs else ())}:
         client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step=0)])
-    return Done(id=entry.id, model_id=str(model.model_id))
+    return Done(id=entry.id, experiment_id=experiment_id, model_id=str(model.model_id), again=again)
 
 
 def _log_mlmodel(client: MlflowClient, model: LoggedModel) -> None:
@@ -251,9 +219,10 @@ def _log_batch(place: Place, entry: LogBatch) -> None:
     metrics = [_metric(place, entry, point) for point in _not_logged(place, entry, run_id)]
     params = [Param(key, value) for key, value in entry.params.items()]
     tags = [RunTag(key, value) for key, value in entry.tags.items()]
+    most = _MAX_BOUND_METRICS if entry.model else _MAX_METRICS
     while metrics or params or tags:
-        place.client.log_batch(run_id, metrics[:_MAX_METRICS], params[:_MAX_PARAMS], tags[:_MAX_TAGS])
-        del metrics[:_MAX_METRICS], params[:_MAX_PARAMS], tags[:_MAX_TAGS]
+        place.client.log_batch(run_id, metrics[:most], params[:_MAX_PARAMS], tags[:_MAX_TAGS])
+        del metrics[:most], params[:_MAX_PARAMS], tags[:_MAX_TAGS]
 
 
 def _not_logged(place: Place, entry: LogBatch, run_id: str) -> Sequence[Point]:
@@ -266,9 +235,21 @@ def _not_logged(place: Place, entry: LogBatch, run_id: str) -> Sequence[Point]:
     return [point for point in entry.points if point.step not in others]
 
 
-def _log_files(place: Place, entry: LogFiles) -> None:
-    _check_folder(entry.folder)
-    place.client.log_artifacts(place.run_id(entry.run), entry.folder, entry.destination or None)
+def _log_record(place: Place, entry: LogRecord, *, num_failures: int) -> None:
+    done, uri = place.known[entry.run], str(place.client.tracking_uri)
+    run = TrackedRun(
+        tracking_uri=uri, experiment_id=done.experiment_id, run_id=done.run_id, outbox=entry.outbox
+    )
+    record = late_record(Path(entry.folder), run)
+    _log_files(place, entry, record.directory, RECORD, num_failures=num_failures)
+
+
+def _log_files(
+    place: Place, entry: LogFiles | LogRecord, folder: str, destination: str, *, num_failures: int
+) -> None:
+    _check_folder(folder)
+    with patient(folder, num_failures=num_failures):
+        place.client.log_artifacts(place.run_id(entry.run), folder, destination or None)
 
 
 def _check_folder(folder: str) -> None:
@@ -279,12 +260,14 @@ def _check_folder(folder: str) -> None:
 
 def _metric(place: Place, entry: LogBatch, point: Point) -> Metric:
     name, digest = entry.dataset or (None, None)
+    # Of a model that was refused nothing is known here: its figures go to the run alone.
+    has_model = entry.model and not (is_local(entry.model) and entry.model not in place.known)
     return Metric(
         point.name,
         point.value,
         point.timestamp_ms,
         point.step,
-        model_id=place.model_id(entry.model) if entry.model else None,
+        model_id=place.model_id(entry.model) if entry.model and has_model else None,
         dataset_name=name,
         dataset_digest=digest,
     )
@@ -293,8 +276,3 @@ def _metric(place: Place, entry: LogBatch, point: Point) -> Metric:
 def _dataset_input(entry: LogInput) -> DatasetInput:
     described = MlflowDataset(entry.name, entry.digest, "bundle", entry.source, profile=entry.profile)
     return DatasetInput(described, tags=[InputTag("mlflow.data.context", entry.context)])
-
-
-def describe(error: Exception) -> str:
-    """Return an error in one bounded line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]

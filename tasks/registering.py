@@ -74,7 +74,8 @@ def check_run(tracking_uri: str, run_id: str | None, *, run_name: str) -> str:
     where = without_secrets(tracking_uri)
     if run_id is None:
         raise ConfigError(
-            f"{run_name}: was not logged to MLflow, so there is nowhere to keep its release; run again"
+            f"{run_name}: was not logged to MLflow yet, so there is nowhere to keep its release; where it waits in the "
+            "outbox, pt-pipeline maintenance sends it, else run again"
         )
     try:
         with asked(tracking_uri) as client:

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 def track_bundles(run: TrackedRun, result: RunResult, folder: str, keys: Keys) -> None:
     """Log the checkpoint, the dataset and the evaluations if they are small, and the signed record of the run.
 
+    The result is in the folder already: where MLflow is away, it is read from there when the run has an id.
     The artifacts themselves go along as logged models. A dataset that stays behind is prepared again where it is needed.
 
     Raises:
@@ -39,7 +40,11 @@ def track_bundles(run: TrackedRun, result: RunResult, folder: str, keys: Keys) -
                 continue
             tracking.log_bundle(run, bundle.directory, name)
         # The last: a run that has a record is whole.
-        tracking.log_bundle(run, seal_record(result, Path(folder), keys).directory, RECORD)
+        if result.mlflow_run_id:
+            tracking.log_bundle(run, seal_record(result, Path(folder), keys).directory, RECORD)
+        else:
+            # The record names the run in MLflow, which has no id while MLflow is away.
+            tracking.log_record_later(run, folder)
 
 
 @task(name="track-checkpoint", task_run_name="log checkpoint", cache_policy=NO_CACHE)

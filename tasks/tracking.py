@@ -23,9 +23,9 @@ from tasks import tracking_entries as build
 from tasks import tracking_fields as fields
 from tasks.dashboard import TrackedRun, VariantTracking, without_secrets
 from tasks.mlflow_settings import check_uri
-from tasks.outbox import FOLDER, open_outbox, patience_s, replay_in_background
+from tasks.outbox import FOLDER, open_outbox, patience_s
 from tasks.outbox_direct import send_directly
-from tasks.outbox_entries import CloseRun, Done, Entry, LogFiles, Opened, is_local, new_id
+from tasks.outbox_entries import CloseRun, Done, Entry, LogFiles, LogRecord, Opened, is_local, new_id
 from tasks.outbox_refusal import describe, lacks_credentials
 from tasks.outbox_run import Outbox
 
@@ -93,8 +93,6 @@ def start_run(
             f"MLFLOW_TRACKING_URI: {without_secrets(tracking_uri)} refuses who asks: {describe(outbox.problem)}; set "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    if outbox.problem is None:
-        replay_in_background(home or _home())
     return known(run.model_copy(update={"local_id": entry.id, "outbox": str(outbox.path)}))
 
 
@@ -204,6 +202,11 @@ def log_bundle(run: TrackedRun, directory: str, name: str) -> None:
     open_bundle(Path(directory))
     entry = LogFiles(id=new_id(), run=_reference(run), folder=directory, destination=name, is_copy=False)
     _deliver(run, entry)
+
+
+def log_record_later(run: TrackedRun, folder: str) -> None:
+    """Sign the result in a run's folder, and keep it among the files of the run, as soon as the run has an id."""
+    _deliver(run, LogRecord(id=new_id(), run=_reference(run), folder=folder, outbox=run.outbox))
 
 
 def flush(run: TrackedRun, children: Sequence[VariantTracking] = ()) -> Flushed:

@@ -271,7 +271,7 @@ def test_what_a_run_leaves_behind_is_sent_by_the_next_and_a_killed_one_is_closed
     tracking.finish_run(run, "FINISHED")
     assert "entries of this run wait in" in said[0]
     assert len([name for name in left(home) if name.endswith(".jsonl")]) == 2
-    assert sum(found.num_sent for found in replay_all(home, patience_s=0.1)) == 0
+    assert sum(found.num_sent for found in replay_all(home, server.uri, patience_s=0.1)) == 0
     server.start()
     other = begin(server.uri, home, "next")
     deadline = time.monotonic() + 60

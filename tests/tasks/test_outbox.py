@@ -61,7 +61,7 @@ def test_a_flipped_byte_before_the_last_line_is_told_by_file_and_line_and_nothin
     path.write_bytes(damaged)
     with pytest.raises(IntegrityError, match=r"r\.jsonl: line 2 of 4 is damaged"):
         read(path)
-    (found,) = replay_all(tmp_path)
+    (found,) = replay_all(tmp_path, NOWHERE)
     assert (found.num_sent, "line 2 of 4" in found.problem) == (0, True)
     assert path.read_bytes() == damaged
     with pytest.raises(IntegrityError, match="line 2 of 4"):
@@ -80,10 +80,10 @@ def test_an_outbox_whose_process_lives_is_not_touched_and_a_dead_one_s_is(tmp_pa
     ) as owner:
         path = Path(owner.stdout.readline().strip())
         before = path.read_bytes()
-        assert replay_all(tmp_path, patience_s=0.1) == ()
+        assert replay_all(tmp_path, NOWHERE, patience_s=0.1) == ()
         assert path.read_bytes() == before
         owner.kill()
-    (found,) = replay_all(tmp_path, patience_s=0.1)
+    (found,) = replay_all(tmp_path, NOWHERE, patience_s=0.1)
     assert (found.path, found.num_sent) == (str(path), 0)
     # The run that its process left open, and its end.
     assert found.num_left == 2
