@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from pt_core.errors import ConfigError
 from pt_core.record import Record
+from tasks.process_marks import mark_of
 
 STATE_FILE = "stack.json"
 STACK_VARIABLE = "PT_PIPELINE_STACK"
@@ -21,9 +25,13 @@ class ProcessId(Record):
     """Its number."""
     started: float
     """When it started, in seconds since 1970."""
+    mark: str = ""
+    """What names it whatever the clock is set to; empty where the system does not tell, and the time has to do."""
 
     def is_alive(self) -> bool:
         """Return whether this very process still runs."""
+        if self.mark:
+            return mark_of(self.pid) == self.mark
         import psutil  # only where a stack was started: every command reads this module
 
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -84,11 +92,28 @@ def secrets_folder(home: Path) -> Path:
 
 
 def read_stack(home: Path) -> StackState | None:
-    """Return what the last stack of this home wrote down, dead or alive; ``None`` if it ended in order."""
+    """Return what the last stack of this home wrote down, dead or alive; ``None`` if it ended in order.
+
+    Raises:
+        ConfigError: somebody else wrote it, or could have: it says where passwords are sent and which process is ended.
+    """
+    path = stack_folder(home) / STATE_FILE
     try:
-        return StackState.from_json((stack_folder(home) / STATE_FILE).read_bytes())
+        for place in (path.parent, path):
+            _check_ours(place)
+        return StackState.from_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def _check_ours(path: Path) -> None:
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise ConfigError(f"{path}: belongs to another user (uid {found.st_uid}); choose another --home")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path}: other users can change it; chmod -R go-w {path}, or choose another --home"
+        )
 
 
 def running_stack(home: Path) -> StackState | None:
@@ -98,14 +123,28 @@ def running_stack(home: Path) -> StackState | None:
 
 
 def client_environment(state: StackState, home: Path) -> dict[str, str]:
-    """Return what a process that works with this stack has in its environment, passwords included."""
+    """Return what a process that works with this stack has in its environment, passwords included.
+
+    Raises:
+        ConfigError: a password is not there.
+    """
     environment = {"PREFECT_API_URL": state.prefect_api_url, "MLFLOW_TRACKING_URI": state.mlflow_url}
     if state.auth:
         folder = secrets_folder(home)
-        user, _, password = (folder / "mlflow").read_text().strip().partition(":")
+        user, _, password = _secret(folder / "mlflow").partition(":")
         environment |= {
-            "PREFECT_API_AUTH_STRING": (folder / "prefect").read_text().strip(),
+            "PREFECT_API_AUTH_STRING": _secret(folder / "prefect"),
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
         }
     return environment
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot read the password of the stack that is up here: {error.strerror}; bring the file back, or "
+            "start the stack again: pt-pipeline down, then pt-pipeline up --auth"
+        ) from error

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from pt_core.errors import PromotionConflict
 from pt_core.record import Record
+from tasks.process_marks import machine, started
 from tasks.registering import announce, claims, withdraw
 
 LEASE_S = 180.0
@@ -51,21 +52,21 @@ class Claimant(Record):
     def this_process(cls) -> Claimant:
         """Return who we are."""
         pid = os.getpid()
-        return cls(host=platform.node(), machine=_machine(), pid=pid, started=_started(pid))
+        return cls(host=platform.node(), machine=machine(), pid=pid, started=started(pid))
 
     @property
     def is_dead(self) -> bool:
         """Whether it is known to have ended; ``False`` where nobody here can know."""
-        return self._is_of_here and _started(self.pid) != self.started
+        return self._is_of_here and started(self.pid) != self.started
 
     @property
     def is_alive(self) -> bool:
         """Whether it is known to be at work; ``False`` where nobody here can know."""
-        return self._is_of_here and _started(self.pid) == self.started
+        return self._is_of_here and started(self.pid) == self.started
 
     @property
     def _is_of_here(self) -> bool:
-        return bool(self.machine) and self.machine == _machine()
+        return bool(self.machine) and self.machine == machine()
 
 
 class Held:
@@ -194,21 +195,3 @@ def _held_by(name: str, others: dict[str, str]) -> str:
     except (ValueError, KeyError, TypeError):
         owner = "somebody"
     return f"models:/{name}: {owner} holds the lock on its aliases; try again when it has ended"
-
-
-def _machine() -> str:
-    """Return what names the machine's start and the container of this process; nothing where the system does not tell."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in the system's ticks; nothing for one that has ended or that only waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]

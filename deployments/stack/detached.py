@@ -26,6 +26,7 @@ def up_detached(options: StackOptions) -> None:
 
     Raises:
         ConfigError: a stack is up here already.
+        KeyboardInterrupt: the user did not want to wait; it is ended first.
         typer.Exit: it ended instead, with its own exit code, after its own words.
     """
     home = Path(options.home)
@@ -42,7 +43,14 @@ def up_detached(options: StackOptions) -> None:
         )
     # Not as an argument, which every user of the machine can read: it may hold the password of a database.
     _send(process, options)
-    _follow(process, Follower(log), home)
+    try:
+        _follow(process, Follower(log), home)
+    except KeyboardInterrupt:
+        # It has a session of its own, and would come up all the same.
+        messages.print("stopping", style="dim")
+        process.terminate()
+        process.wait()
+        raise
 
 
 def _send(process: subprocess.Popen[bytes], options: StackOptions) -> None:

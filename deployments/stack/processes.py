@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from flows.stack_state import STACK_VARIABLE, ProcessId
+from tasks.process_marks import mark_of
 
 _KILL_PATIENCE_S = 10.0
 
@@ -38,7 +39,7 @@ def start(
 def identify(pid: int) -> ProcessId:
     """Return a process's number with when it started; a process that is already gone started at 0."""
     try:
-        return ProcessId(pid=pid, started=psutil.Process(pid).create_time())
+        return ProcessId(pid=pid, started=psutil.Process(pid).create_time(), mark=mark_of(pid))
     except psutil.NoSuchProcess:
         return ProcessId(pid=pid, started=0.0)
 

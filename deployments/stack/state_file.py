@@ -20,17 +20,30 @@ def only_stack(home: Path) -> Iterator[Path]:
     Raises:
         ConfigError: another one is up here.
     """
+    with try_lock(home) as is_ours:
+        if not is_ours:
+            raise ConfigError(_already_up(home))
+        yield stack_folder(home)
+
+
+@contextlib.contextmanager
+def try_lock(home: Path) -> Iterator[bool]:
+    """Yield whether no stack holds this home; if so none can begin before the block ends."""
     folder = stack_folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(_already_up(home)) from None
-        yield folder
+        yield _lock(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def write_state(state: StackState, home: Path) -> None:

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
+
+import pytest
+from servers import free_port
+from stacks import pt_pipeline
+
+from deployments.stack import down as downing
+from deployments.stack.processes import identify
+from deployments.stack.state_file import try_lock, write_state
+from flows.home import Home
+from flows.stack_state import ProcessId, StackState, client_environment, running_stack
+from pt_core.errors import ConfigError, StepFailed
 
 SPEAKS = """
 import pathlib, sys
@@ -32,3 +47,109 @@ def test_a_screen_that_nobody_reads_any_more_keeps_nothing_from_being_stopped(tm
 
     assert speaker.wait(30) == 0
     assert done.read_text() == "stopped in order"
+
+
+def state_of(supervisor: ProcessId) -> StackState:
+    return StackState(token="t", supervisor=supervisor, prefect_url="http://p:1", mlflow_url="http://m:2")
+
+
+def test_a_stack_lives_whatever_the_clock_is_set_to(tmp_path):
+    us = identify(os.getpid())
+    (tmp_path / "stack").mkdir(mode=0o700)
+
+    write_state(state_of(us.model_copy(update={"started": us.started - 3600})), tmp_path)
+    assert running_stack(tmp_path) is not None
+    write_state(state_of(us.model_copy(update={"mark": f"{us.mark}0"})), tmp_path)
+    assert running_stack(tmp_path) is None
+
+
+STARTS_SLOWLY = """
+import os, pathlib, signal, sys, time
+from deployments.stack.processes import identify
+from deployments.stack.state_file import only_stack, write_state
+from flows.stack_state import StackState
+home = pathlib.Path(sys.argv[1])
+with only_stack(home):
+    print("holds the home", flush=True)
+    time.sleep(4)
+    us = identify(os.getpid())
+    write_state(StackState(token="t", supervisor=us, prefect_url="http://p:1", mlflow_url="http://m:2"), home)
+    time.sleep(600)
+"""
+
+
+def test_down_waits_for_a_stack_that_is_just_starting_and_ends_it(tmp_path):
+    starting = subprocess.Popen(
+        [sys.executable, "-c", STARTS_SLOWLY, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with starting:
+        assert starting.stdout.readline()
+
+        ended = pt_pipeline("down", "--home", str(tmp_path))
+        code = starting.poll()
+        starting.kill()
+
+    assert "is down" in ended.stderr, ended
+    assert code == -signal.SIGTERM
+
+
+def test_down_says_nothing_of_the_kind_while_the_home_is_held(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(downing, "PATIENCE_S", 0.3)
+    with try_lock(tmp_path):
+        write_state(state_of(ProcessId(pid=os.getpid(), started=0.0)), tmp_path)
+
+        with pytest.raises(StepFailed, match="has not ended"):
+            downing.down(Home(root=str(tmp_path)))
+
+    assert "is down" not in capfd.readouterr().err
+
+
+def test_ctrl_c_on_a_waiting_detached_start_ends_the_start(tmp_path):
+    home = tmp_path / "home"
+    ports = [f"--{name}-port={free_port()}" for name in ("prefect", "mlflow")]
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "deployments", "up", "--detach", "--no-webhook", "--home", str(home), *ports],
+        start_new_session=True,
+    )
+    while running_stack(home) is None:
+        time.sleep(0.1)
+    supervisor = running_stack(home).supervisor
+
+    waiting.send_signal(signal.SIGINT)
+
+    assert waiting.wait(60) != 0
+    assert not supervisor.is_alive()
+    with try_lock(home) as is_free:
+        assert is_free
+
+
+@pytest.mark.parametrize("place", ["stack", "stack/stack.json"])
+def test_a_state_that_others_can_write_is_not_obeyed(tmp_path, place):
+    (tmp_path / "stack").mkdir(mode=0o700)
+    write_state(state_of(identify(os.getpid())), tmp_path)
+    (tmp_path / place).chmod(0o777)
+
+    with pytest.raises(ConfigError, match="other users can change it"):
+        running_stack(tmp_path)
+
+
+def test_a_state_of_another_user_is_not_obeyed(tmp_path, monkeypatch):
+    (tmp_path / "stack").mkdir(mode=0o700)
+    write_state(state_of(identify(os.getpid())), tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        running_stack(tmp_path)
+
+
+def test_a_password_that_is_gone_is_a_line_with_what_to_do(tmp_path):
+    state = state_of(identify(os.getpid())).model_copy(update={"auth": True})
+
+    with pytest.raises(ConfigError, match=r"secrets/mlflow.*start the stack again"):
+        client_environment(state, tmp_path)
+
+
+def test_a_home_is_made_for_its_owner_alone(tmp_path):
+    pt_pipeline("status", "--home", str(tmp_path / "home"))
+
+    assert Path(tmp_path / "home").stat().st_mode & 0o777 == 0o700
