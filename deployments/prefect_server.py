@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI
 from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -60,12 +59,10 @@ def _guard() -> None:
     create_app = server.create_app
 
     @functools.wraps(create_app)
-    def guarded(*arguments: Any, **options: Any) -> FastAPI:
+    def guarded(*arguments: Any, **options: Any) -> Any:
         app = create_app(*arguments, **options)
-        # Else it is a client in this process that asks for the server's application without serving it.
-        if options.get("final"):
-            app.add_middleware(ForeignPages, hosts=_hosts())
-        return app
+        # Else it is one of the server's own services, which calls the application by a name that no browser uses.
+        return ForeignPages(app, hosts=_hosts()) if options.get("final") else app
 
     server.create_app = guarded
 
