@@ -11,6 +11,7 @@ from flows.checkpoints import warm_start_source
 from flows.home import Home
 from flows.requests import evaluate_code, model_code, prepare_request
 from flows.servers import unreachable
+from flows.surroundings import Surroundings, describe_surroundings
 from pt_core.artifacts.registry import step_target
 from pt_core.environment import code_digest, core_code_digest, library_version, runtime_identity
 from pt_core.errors import StepFailed
@@ -29,7 +30,7 @@ _FAILED = ("undone", "lost")
 
 
 class Inputs(Record):
-    """Everything that decides what a run finds, but for the champion; where it runs and what commit it is do not."""
+    """Everything that decides what a run finds, but for the champion; in which folder and at what commit does not."""
 
     settings: dict[str, JsonValue]
     """The configuration after the overrides."""
@@ -42,7 +43,9 @@ class Inputs(Record):
     version: str | None
     """Version of this product."""
     runtime: str
-    """Interpreter, libraries, instruction sets and driver."""
+    """Interpreter, instruction sets and driver."""
+    surroundings: Surroundings
+    """Everything installed, other code that may be imported, and the processor."""
 
 
 def inputs_of(checked: Checked, home: Home) -> Inputs:
@@ -70,6 +73,7 @@ def inputs_of(checked: Checked, home: Home) -> Inputs:
         warm_start=start.digest if start else None,
         version=library_version("pt-pipeline"),
         runtime=runtime_identity(),
+        surroundings=describe_surroundings(base_dir),
     )
 
 

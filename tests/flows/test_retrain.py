@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from mlflow import MlflowClient
 
 from flows.check import check
 from flows.home import Home
+from flows.surroundings import sources_digest
 from flows.unchanged import inputs_of, still_stands
 from pt_core.child import CODE_PATH_VARIABLE
 from pt_core.environment import code_digest
@@ -68,6 +70,46 @@ def test_the_digest_of_a_runs_inputs_is_of_what_decides_it_and_of_nothing_else(t
             file.write("\n1,2,a" if name == "rows.csv" else "\n# edited")
         seen.add(digest(path))
     assert len(seen) == 4
+
+
+def test_what_a_network_imports_from_elsewhere_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, helpers, packages = make_project(tmp_path / "here"), tmp_path / "helpers", tmp_path / "packages"
+    (helpers / "deep").mkdir(parents=True)
+    packages.mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{helpers}{os.pathsep}{tmp_path / 'gone'}")
+    monkeypatch.syspath_prepend(packages)
+    seen = [digest(path)]
+    (helpers / "rows.txt").write_text("no code")
+    assert digest(path) == seen[0]
+    (helpers / "deep" / "helper.py").write_text("WIDTH = 8\n")
+    seen.append(digest(path))
+    for version in ("1.0", "1.1"):
+        info = packages / f"timmy-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: timmy\nVersion: {version}\n")
+        importlib.invalidate_caches()
+        seen.append(digest(path))
+        shutil.rmtree(info)
+    (path.parent / "configs").mkdir()
+    (path.parent / "configs" / "other.py").write_text("")
+    seen.append(digest(path))
+    assert len(set(seen)) == 5
+
+
+def test_code_in_a_folder_without_end_is_read_up_to_a_limit(
+    tmp_path: Path, hear: Callable[[str], list[str]]
+) -> None:
+    heard = hear("flows.surroundings")
+    for name in "abc":
+        (tmp_path / f"{name}.py").write_text("")
+    known = sources_digest(tmp_path), sources_digest(tmp_path, max_entries=2)
+    (tmp_path / "c.py").write_text("# edited")
+    found = sources_digest(tmp_path), sources_digest(tmp_path, max_entries=2)
+    assert (found[0] == known[0], found[1] == known[1]) == (False, True)
+    assert len(heard) == 2
+    assert "holds more than 2 files" in heard[0]
 
 
 @pytest.fixture(scope="module")
