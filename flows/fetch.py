@@ -20,7 +20,7 @@ from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, IntegrityError
 from pt_core.files import write_text_atomically
 from pt_core.keys import Trust
-from pt_core.manifest import Manifest, first_problem
+from pt_core.manifest import Manifest, first_problem, is_digest
 from pt_core.signing import check_signature
 from tasks.dashboard import without_secrets
 from tasks.fetched import Vouch, fetch_bundle, fetch_listed, fetch_manifest
@@ -38,7 +38,6 @@ from tasks.stored import StoredRun, find_run, list_files, model_files
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_URI = re.compile(r"runs:/(?P<run>[^/]+)/" + CHECKPOINT)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _REQUIRED = ("checkpoint", "artifact")
 """What every run keeps in MLflow, however large."""
 _MAX_RESULT_BYTES = 64 * 2**20
@@ -64,7 +63,12 @@ def fetch_run(home: Home, name: str) -> RunResult:
 
 def _fetch_run(home: Home, stored: StoredRun) -> RunResult:
     folder = home.runs / stored.name
-    found = _read_own(folder / RESULT, stored) if (folder / RESULT).is_file() else _fetch_record(home, stored)
+    is_here = (folder / RESULT).is_file()
+    found = _read_own(folder / RESULT, stored) if is_here else _fetch_record(home, stored)[1]
+    if found is None:
+        raise ConfigError(
+            f"{stored.name}: is a training alone; its checkpoint is runs:/{stored.name}/{CHECKPOINT}"
+        )
     result = rebased(found, home)
     _bring(home, stored, result)
     if not (folder / RESULT).is_file():
@@ -99,9 +103,12 @@ def fetch_checkpoint(home: Home, named: str) -> Checkpoint:
     if parts is None:
         raise ConfigError(f"{named}: expected runs:/RUN/checkpoint, with the name or the MLflow id of a run")
     stored = find_run(home.tracking_uri, parts["run"])
-    digest = stored.tags.get("checkpoint_digest", "")
-    if not _DIGEST.fullmatch(digest):
-        raise ConfigError(f"{stored.name}: has no checkpoint in MLflow; the run is {stored.status}")
+    # MLflow's tags name one too, which whoever may write there changes to that of another run.
+    digest = _fetch_record(home, stored)[0].checkpoint_digest
+    if not is_digest(digest):
+        raise ConfigError(
+            f"{stored.name}: its record names no checkpoint, an earlier version made it; train again"
+        )
     source = _kept(home, stored, CHECKPOINT)
     bundle = fetch_bundle(
         home.tracking_uri,
@@ -115,8 +122,11 @@ def fetch_checkpoint(home: Home, named: str) -> Checkpoint:
     return _as_checkpoint(Path(bundle.directory))
 
 
-def _fetch_record(home: Home, stored: StoredRun) -> RunResult:
-    """Return what a run found, as it was signed: nothing of it is read before its bytes and its signature are."""
+def _fetch_record(home: Home, stored: StoredRun) -> tuple[RunRecord, RunResult | None]:
+    """Return what a run found, as it was signed: nothing of it is read before its bytes and its signature are.
+
+    A training alone has no result.
+    """
     source = _kept(home, stored, RECORD)
     with staging(Path(home.store)) as scratch:
         folder = scratch / RECORD
@@ -126,14 +136,15 @@ def _fetch_record(home: Home, stored: StoredRun) -> RunResult:
         bundle = fetch_listed(home.tracking_uri, source, manifest, folder)
         _check_signature(folder, stored, trusted=Path(home.keys.trusted))
         record = read_info(bundle, manifest, RunRecord)
-        result = _read(folder / RESULT)
+        result = _read(folder / RESULT) if manifest.files else None
     bound = (record.run_name, record.mlflow_run_id)
-    if bound != (result.run_name, result.mlflow_run_id) or bound != (stored.name, stored.run_id):
+    told = (result.run_name, result.mlflow_run_id) if result else bound
+    if bound != told or bound != (stored.name, stored.run_id):
         raise IntegrityError(
             f"{without_secrets(source)}: is the record of the run {record.run_name} ({record.mlflow_run_id}), expected "
             f"that of {stored.name} ({stored.run_id}); another one took its place"
         )
-    return result
+    return record, result
 
 
 def _check_record(manifest: Manifest, source: str) -> None:
@@ -144,7 +155,7 @@ def _check_record(manifest: Manifest, source: str) -> None:
         )
     if {entry.path for entry in manifest.files} - {RESULT} or len(manifest.files) > 1:
         raise IntegrityError(
-            f"{without_secrets(source)}: lists {len(manifest.files)} files, expected {RESULT} alone"
+            f"{without_secrets(source)}: lists {len(manifest.files)} files, expected {RESULT} at most"
         )
     size = sum(entry.size_bytes for entry in manifest.files)
     if size > _MAX_RESULT_BYTES:
@@ -251,5 +262,5 @@ def _vouch_checkpoint(directory: Path, *, trust: Trust) -> None:
 
 
 def _signed(directory: Path, *, trust: Trust) -> None:
-    # Nothing but the run's tag says which checkpoint it must be, and tags are no record that anybody signed.
+    # Its record says which one it must be; whoever builds its network asks for its own signature.
     signed_or_named(_as_checkpoint(directory), trust, why="it comes from MLflow")

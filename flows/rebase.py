@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,11 +9,11 @@ from flows.home import Home
 from pt_core.bundle import Bundle
 from pt_core.decision.result import ChampionResult, RunResult, VariantResult
 from pt_core.errors import IntegrityError
+from pt_core.manifest import is_digest
 from pt_core.release.requests import ARTIFACT
 from tasks.fetched import folder_name
 
 B = TypeVar("B", bound=Bundle)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def rebased(result: RunResult, home: Home) -> RunResult:
@@ -49,7 +48,7 @@ def _champion(champion: ChampionResult, home: Home) -> ChampionResult:
     artifact = champion.artifact
     if artifact is not None:
         # It lies in its release, which the registry is asked for again where it is needed.
-        if not _DIGEST.fullmatch(champion.release_digest or ""):
+        if not is_digest(champion.release_digest or ""):
             raise IntegrityError(f"{champion.name}: names no digest of its release")
         folder = home.releases / str(champion.release_digest) / ARTIFACT
         artifact = artifact.model_copy(update={"directory": str(folder)})
@@ -57,7 +56,7 @@ def _champion(champion: ChampionResult, home: Home) -> ChampionResult:
 
 
 def _here(bundle: B, home: Home) -> B:
-    if not _DIGEST.fullmatch(bundle.digest):
+    if not is_digest(bundle.digest):
         raise IntegrityError(f"{bundle.digest[:80]!r}: expected a digest of 64 hex digits")
     path = Path(home.store) / folder_name(bundle.directory, bundle.digest)
     return bundle.model_copy(update={"directory": str(path)})

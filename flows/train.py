@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.check import Checked, check
-from flows.flow_run import command, prefect_link, run_name, tags
+from flows.flow_run import command, prefect_link
 from flows.home import Home, activate
-from flows.keys import check_keys
+from flows.job import RUNNER, opened
 from flows.load import DEFAULT_CONFIG
-from flows.servers import check_servers
 from flows.source import enter_source
 from flows.store_lock import store_in_use
 from flows.train_result import TrainResult
 from flows.training import trained
-from pt_core.bundle import sweep
 from pt_core.decision.result import Link
-from pt_core.environment import num_cpus
-from pt_core.isolation import stop_all
+from pt_core.keys import keys_here
 from tasks.dashboard import TrackedRun, links
 from tasks.share import track_checkpoint
-from tasks.track import close_failed, track_finish, track_start, track_training
+from tasks.track import track_finish, track_training
 
 
-@flow(name="train", task_runner=ThreadPoolTaskRunner(max_workers=max(2, num_cpus())))  # type: ignore[arg-type]
+@flow(name="train", task_runner=RUNNER)  # type: ignore[arg-type]
 def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -> TrainResult:
     """Train a classifier and end with a verified checkpoint.
 
@@ -42,30 +37,19 @@ def train_alone(config: str = DEFAULT_CONFIG, overrides: tuple[str, ...] = ()) -
     home = activate(None)
     checked = check(config, overrides)
     enter_source(checked)
-    check_servers(home, mlflow_may_be_away=True)
-    check_keys(home)
     with store_in_use(home):
         return _train(config, overrides, checked, home)
 
 
 def _train(config: str, overrides: tuple[str, ...], checked: Checked, home: Home) -> TrainResult:
-    sweep(Path(home.store))
-    name, pipeline = run_name(), checked.settings.name
-    labels = tags(config) | {"stage": "train"}
-    tracked = track_start(home.tracking_uri, pipeline, name, home.mlflow_artifacts, labels)
-    try:
-        dataset, checkpoint, proof = trained(checked, home, tracked=tracked)
-        track_training(tracked, checkpoint, dataset)
-        track_checkpoint(tracked, checkpoint)
-    except BaseException:
-        # The threads that wait for a child never see an interrupt: without this the run would end with the child.
-        stop_all()
-        close_failed(tracked)
-        raise
-    tracked = track_finish(tracked, "FINISHED")
+    with opened(checked, home, labels={"stage": "train"}) as job:
+        dataset, checkpoint, proof = trained(checked, home, tracked=job.tracked)
+        track_training(job.tracked, checkpoint, dataset)
+        track_checkpoint(job.tracked, job.name, checkpoint, home.store, keys_here())
+    tracked = track_finish(job.tracked, "FINISHED")
     return TrainResult(
-        run_name=name,
-        pipeline=pipeline,
+        run_name=job.name,
+        pipeline=checked.settings.name,
         dataset=dataset,
         checkpoint=checkpoint,
         checks=proof.checks,

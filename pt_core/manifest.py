@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -135,6 +136,11 @@ def _compare_file(path: Path, entry: FileEntry) -> str | None:
     if digest != entry.sha256:
         return f"SHA-256 {digest[:12]}..., expected {entry.sha256[:12]}..."
     return None
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text is a SHA-256 as a manifest writes it, so that a file can be named by it."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def hash_file(path: Path) -> str:

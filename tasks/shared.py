@@ -32,10 +32,12 @@ class RunRecordInfo(Record):
     """Name of the run."""
     mlflow_run_id: str
     """Id of its parent run in MLflow."""
+    checkpoint_digest: str = ""
+    """Digest of the checkpoint that it made or started from; none in records of earlier versions."""
 
 
 class RunRecord(RunRecordInfo, Bundle):
-    """The record of a run on disk, with ``run.json`` in it."""
+    """The record of a run on disk, with ``run.json`` in it, or of a training alone with no file."""
 
 
 class Shared(NamedTuple):
@@ -71,10 +73,24 @@ def evaluation_folder(digest: str) -> str:
 def seal_record(result: RunResult, folder: Path, keys: Keys) -> Bundle:
     """Write what a run found into a signed bundle in its folder: whoever trusts the key can go on from it elsewhere."""
     assert result.mlflow_run_id is not None
-    info = RunRecordInfo(run_name=result.run_name, mlflow_run_id=result.mlflow_run_id)
+    info = RunRecordInfo(
+        run_name=result.run_name,
+        mlflow_run_id=result.mlflow_run_id,
+        checkpoint_digest=result.checkpoint.digest,
+    )
     with staging(folder) as scratch:
         (scratch / RESULT).write_text(result.model_dump_json(indent=2))
-        return seal(scratch, name=RECORD, kind="run", info=info, sign=lambda directory: sign(directory, keys))
+        return _seal(scratch, info, keys)
+
+
+def seal_training(info: RunRecordInfo, folder: Path, keys: Keys) -> Bundle:
+    """Write which checkpoint a training alone made into a signed bundle in a folder."""
+    with staging(folder) as scratch:
+        return _seal(scratch, info, keys)
+
+
+def _seal(scratch: Path, info: RunRecordInfo, keys: Keys) -> Bundle:
+    return seal(scratch, name=RECORD, kind="run", info=info, sign=lambda directory: sign(directory, keys))
 
 
 def evaluations_of(result: RunResult) -> list[EvaluationReport]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pt_core.errors import ConfigError, IntegrityError, StepFailed
+from pt_core.manifest import is_digest
 from pt_core.record import Record
 from tasks.dashboard import without_secrets
 from tasks.registry import asked
@@ -21,7 +22,6 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 _ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 """What a run can be called: a folder's plain name, and MLflow's filters have no way to escape a quotation mark."""
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_EXPERIMENTS = 1000
 
 
@@ -70,7 +70,7 @@ def model_files(tracking_uri: str, run: StoredRun, *, artifact_digest: str) -> s
         ConfigError: the run logged no such artifact, or it was deleted.
         StepFailed: MLflow refused or did not answer.
     """
-    assert _DIGEST.fullmatch(artifact_digest)
+    assert is_digest(artifact_digest)
     with asked(tracking_uri) as client:
         children = client.search_runs([run.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
         ids = {child.info.run_id for child in children}

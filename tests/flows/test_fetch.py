@@ -20,6 +20,7 @@ from flows.existing import check_existing, find_existing
 from flows.fetch import fetch_checkpoint, fetch_run, missing_bundles
 from flows.home import Home
 from flows.promotable import run_to_promote
+from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import MAX_MANIFEST_BYTES, seal
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, IntegrityError, PtCoreError, StepFailed
@@ -28,6 +29,7 @@ from pt_core.manifest import Manifest
 from pt_core.signing import sign_published
 from tasks import tracking
 from tasks.dashboard import TrackedRun
+from tasks.share import track_checkpoint
 from tasks.shared import RECORD, RunRecordInfo, seal_record, shared
 
 SECRET = "what lies outside of the store"
@@ -42,6 +44,7 @@ class Site:
         self.maker = folder / "maker"
         self.result = self._log(make_run_result(self.maker / "store"), "first-run")
         self.other = self._log(self.result, "second-run")
+        self._log_training("training")
         self.maker.rename(folder / "gone")
         (self.key,) = Path(keys_of(folder / "gone").trusted).glob("*.pub")
 
@@ -65,6 +68,18 @@ class Site:
             tracking.log_bundle(run, part.bundle.directory, part.name)
         for variant in result.variants:
             tracking.log_variant(run, variant, result.dataset, pictures={})
+
+    def _log_training(self, name: str) -> None:
+        keys, checkpoint = keys_of(self.maker), self.result.checkpoint
+        run = tracking.start_run(
+            self.uri,
+            experiment="digits",
+            run_name=name,
+            artifact_root=str(self.files),
+            tags={"stage": "train"},
+        )
+        track_checkpoint.fn(run, name, checkpoint, str(self.maker / "store"), keys)
+        tracking.finish_run(run, "FINISHED")
 
     def kept(self, name: str, run: RunResult | None = None) -> Path:
         """Where MLflow keeps a folder of a run."""
@@ -322,7 +337,7 @@ def list_more(made: Site, take: Callable[[Path], Path]) -> None:
         (grow_the_manifest, "manifest.json: is of 16777217 bytes"),
         (grow_a_file, r"model.bin: is of \d+ bytes, expected a file of at most"),
         (make_it_a_folder, "model.bin: is a folder"),
-        (list_more, "lists 2 files, expected run.json alone"),
+        (list_more, "lists 2 files, expected run.json at most"),
     ],
 )
 def test_what_is_larger_than_it_may_be_is_refused_before_it_is_fetched(
@@ -384,6 +399,28 @@ def test_a_checkpoint_is_fetched_by_its_run(made: Site, home: Home) -> None:
     found = fetch_checkpoint(home, "runs:/first-run/checkpoint")
     assert found.digest == made.result.checkpoint.digest
     assert Path(found.directory).parent == Path(home.store)
+
+
+def test_the_checkpoint_of_a_training_alone_is_the_one_that_its_signed_record_names(made, home) -> None:
+    found = find_existing(home, "training")
+    assert isinstance(found, Checkpoint)
+    assert found.digest == made.result.checkpoint.digest
+    with pytest.raises(ConfigError, match="is a training alone; its checkpoint is runs:/training/checkpoint"):
+        fetch_run(home, "training")
+
+
+def test_a_tag_of_mlflow_does_not_choose_the_checkpoint(made, home, spoilt) -> None:
+    client, identity = MlflowClient(made.uri), made.result.mlflow_run_id
+    client.set_tag(identity, "checkpoint_digest", "0" * 64)
+    try:
+        found = fetch_checkpoint(home, "runs:/first-run/checkpoint")
+    finally:
+        client.set_tag(identity, "checkpoint_digest", made.result.checkpoint.digest)
+    assert found.digest == made.result.checkpoint.digest
+    shutil.rmtree(spoilt(made.kept(RECORD)))
+    with pytest.raises(ConfigError, match="keeps no record"):
+        fetch_checkpoint(home, "runs:/first-run/checkpoint")
+    made.kept(RECORD).mkdir()
 
 
 def test_a_checkpoint_that_nobody_trusted_signed_is_refused(made, home, spoilt) -> None:
