@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from flows.stack_state import client_environment, running_stack
+from flows.stack_state import NO_PROXY, client_environment, running_stack
+from pt_core.errors import ConfigError
 from pt_core.isolation import CODE_PATH_VARIABLE
 from pt_core.keys import DEFAULT_HOME, HOME_VARIABLE, Keys, Trust, keys_of
 from pt_core.record import Record
@@ -73,10 +74,19 @@ def current_home() -> Home:
 
 
 def choose_home(home: Path | None) -> Home:
-    """Choose the home folder of this process and its children, and make it for its owner alone."""
+    """Choose the home folder of this process and its children, and make it for its owner alone.
+
+    Raises:
+        ConfigError: its path cannot be written in the address of a database.
+    """
     if home is not None:
         os.environ[HOME_VARIABLE] = str(home.resolve())
     chosen = current_home()
+    if "?" in chosen.root:
+        # SQLAlchemy takes the rest for options, and would make a database beside the home.
+        raise ConfigError(
+            f"{chosen.root}: a home folder has no question mark in its path; choose another --home"
+        )
     Path(chosen.root).mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ[HOME_VARIABLE] = chosen.root
     return chosen
@@ -98,7 +108,10 @@ def activate(home: Path | None) -> Home:
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
     }
-    for name, value in {**defaults, **_stack_environment(chosen)}.items():
+    found = _stack_environment(chosen)
+    # The user's own list is in it.
+    os.environ.update({name: found.pop(name) for name in NO_PROXY if name in found})
+    for name, value in {**defaults, **found}.items():
         os.environ.setdefault(name, value)
     return chosen
 

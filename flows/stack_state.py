@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -16,6 +17,9 @@ from tasks.process_marks import mark_of
 STATE_FILE = "stack.json"
 STACK_VARIABLE = "PT_PIPELINE_STACK"
 """What tells the processes of one stack from all others, by a token that each inherits in its environment."""
+
+NO_PROXY = ("NO_PROXY", "no_proxy")
+"""The hosts that are reached without a proxy; which of the two names is read differs between libraries."""
 
 
 class ProcessId(Record):
@@ -128,7 +132,11 @@ def client_environment(state: StackState, home: Path) -> dict[str, str]:
     Raises:
         ConfigError: a password is not there.
     """
-    environment = {"PREFECT_API_URL": state.prefect_api_url, "MLFLOW_TRACKING_URI": state.mlflow_url}
+    environment = {
+        "PREFECT_API_URL": state.prefect_api_url,
+        "MLFLOW_TRACKING_URI": state.mlflow_url,
+        **without_proxy(state.prefect_url, state.mlflow_url),
+    }
     if state.auth:
         folder = secrets_folder(home)
         user, _, password = _secret(folder / "mlflow").partition(":")
@@ -138,6 +146,16 @@ def client_environment(state: StackState, home: Path) -> dict[str, str]:
             "MLFLOW_TRACKING_PASSWORD": password,
         }
     return environment
+
+
+def without_proxy(*addresses: str) -> dict[str, str]:
+    """Return the variables by which no proxy is asked for a stack, beside what is exempt in this process's environment."""
+    known = ",".join(os.environ.get(name, "") for name in NO_PROXY)
+    own = [urlsplit(address).hostname or "" for address in addresses]
+    hosts = dict.fromkeys(host.strip() for host in (*known.split(","), *own, "127.0.0.1", "localhost"))
+    # Beside others, a star is no longer taken for all of them.
+    value = "*" if "*" in hosts else ",".join(host for host in hosts if host)
+    return dict.fromkeys(NO_PROXY, value)
 
 
 def _secret(path: Path) -> str:

@@ -70,19 +70,22 @@ def up(
     """Start the local stack: Prefect, MLflow, a worker with every deployment, and the webhook receiver."""
     from deployments.stack.options import StackOptions
 
-    options = StackOptions(
-        home=choose_home(home).root,
-        host=host,
-        prefect_port=prefect_port,
-        mlflow_port=mlflow_port,
-        webhook_port=webhook_port,
-        auth=auth,
-        prefect_database=prefect_database,
-        mlflow_database=mlflow_database,
-        webhook=webhook,
-        prefect_file=str(prefect_file.resolve()) if prefect_file else None,
-    )
-    guarded(lambda: _up(options, detach=detach), as_json=False)
+    def command() -> None:
+        options = StackOptions(
+            home=choose_home(home).root,
+            host=host,
+            prefect_port=prefect_port,
+            mlflow_port=mlflow_port,
+            webhook_port=webhook_port,
+            auth=auth,
+            prefect_database=prefect_database,
+            mlflow_database=mlflow_database,
+            webhook=webhook,
+            prefect_file=str(prefect_file.resolve()) if prefect_file else None,
+        )
+        _up(options, detach=detach)
+
+    guarded(command, as_json=False)
 
 
 def _up(options: StackOptions, *, detach: bool) -> None:

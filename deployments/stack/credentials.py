@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import secrets
 from pathlib import Path
 
+from deployments.webhook.secret_files import SECRET_VARIABLE
 from flows.stack_state import secrets_folder
 from pt_core.errors import ConfigError
 from pt_core.files import write_bytes_atomically
@@ -29,8 +32,20 @@ def ensure_login(home: Path, name: str) -> tuple[str, str]:
 
 
 def ensure_webhook_secret(home: Path) -> Path:
-    """Return the file with the secret that signs webhooks, made up if there is none."""
-    return _ensure(home, "webhook", secrets.token_urlsafe(_NUM_BYTES))
+    """Return the file with the secret that signs webhooks, made up, in the form that every provider takes, if there is none.
+
+    Raises:
+        ConfigError: the environment holds another one, which the receiver would not take.
+    """
+    path = secrets_folder(home) / "webhook"
+    chosen = os.environ.get(SECRET_VARIABLE, "").strip()
+    if chosen and not (path.exists() and path.read_text().strip() == chosen):
+        raise ConfigError(
+            f"{SECRET_VARIABLE}: the stack's receiver reads {path}, which holds another secret or none; "
+            "put yours into that file, readable by you alone, or unset the variable"
+        )
+    made = base64.b64encode(secrets.token_bytes(_NUM_BYTES)).decode()
+    return _ensure(home, "webhook", f"whsec_{made}")
 
 
 def _ensure(home: Path, name: str, content: str) -> Path:

@@ -12,8 +12,11 @@ from pydantic import Field
 from deployments.foreign_pages import HOSTS_VARIABLE
 from deployments.stack.hosts import EVERYWHERE, allowed_hosts, origins
 from deployments.stack.options import StackOptions
+from deployments.webhook.runs import PUSH_COMMIT, PUSH_REPOSITORY
+from deployments.webhook.secret_files import SECRET_VARIABLE
 from flows.home import Home
-from flows.stack_state import STACK_VARIABLE
+from flows.stack_state import STACK_VARIABLE, without_proxy
+from pt_core.isolation import CODE_PATH_VARIABLE
 from pt_core.keys import HOME_VARIABLE
 from pt_core.record import Record
 
@@ -22,7 +25,17 @@ WORKER = "pt-pipeline-up"
 WORKER_POLL_S = 2
 """How often the worker asks for runs; Prefect's own 10 s is what a person waits after a click."""
 
-_DATABASE_VARIABLES = ("PT_PIPELINE_PREFECT_DATABASE", "PT_PIPELINE_MLFLOW_DATABASE")
+_NOT_INHERITED = (
+    "PT_PIPELINE_PREFECT_DATABASE",
+    "PT_PIPELINE_MLFLOW_DATABASE",
+    # The receiver is given a file.
+    SECRET_VARIABLE,
+    # Prefect would put them into the deployments, and each run has its own.
+    PUSH_REPOSITORY,
+    PUSH_COMMIT,
+    CODE_PATH_VARIABLE,
+)
+"""What the shell of ``up`` may hold and no service is given."""
 
 
 class Service(Record):
@@ -72,7 +85,7 @@ def plan(options: StackOptions, secrets: Secrets) -> tuple[Service, ...]:
 def shared_environment(options: StackOptions, secrets: Secrets, token: str) -> dict[str, str]:
     """Return what every process of the stack has in its environment: this process's, and how to reach the servers."""
     home = options.home
-    base = {name: value for name, value in os.environ.items() if name not in _DATABASE_VARIABLES}
+    base = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     base |= {
         STACK_VARIABLE: token,
         HOME_VARIABLE: home,
@@ -85,6 +98,7 @@ def shared_environment(options: StackOptions, secrets: Secrets, token: str) -> d
         "DO_NOT_TRACK": "true",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", "")),
+        **without_proxy(url(options, options.prefect_port)),
     }
     if secrets.prefect_login:
         base["PREFECT_API_AUTH_STRING"] = secrets.prefect_login

@@ -47,7 +47,8 @@ def _logins(options: StackOptions, home: Path) -> tuple[str | None, tuple[str, s
     # Who may do what, and their passwords as hashes; the first password comes from the environment.
     ini = (
         "[mlflow]\ndefault_permission = READ\n"
-        f"database_uri = sqlite:///{stack_folder(home)}/mlflow-auth.db\n"
+        # Its reader takes a single % for the beginning of a name to put in.
+        f"database_uri = sqlite:///{str(stack_folder(home)).replace('%', '%%')}/mlflow-auth.db\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     write_bytes_atomically(stack_folder(home) / "mlflow-auth.ini", ini.encode(), mode=0o600)

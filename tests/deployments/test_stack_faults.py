@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import configparser
 import os
 import signal
 import subprocess
@@ -14,7 +16,10 @@ from servers import free_port
 from stacks import pt_pipeline
 
 from deployments.stack import down as downing
+from deployments.stack.credentials import ensure_webhook_secret
+from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify
+from deployments.stack.settings import gather
 from deployments.stack.state_file import try_lock, write_state
 from flows.home import Home
 from flows.stack_state import ProcessId, StackState, client_environment, running_stack
@@ -66,6 +71,7 @@ def test_a_stack_lives_whatever_the_clock_is_set_to(tmp_path):
 STARTS_SLOWLY = """
 import os, pathlib, signal, sys, time
 from deployments.stack.processes import identify
+from deployments.stack.settings import gather
 from deployments.stack.state_file import only_stack, write_state
 from flows.stack_state import StackState
 home = pathlib.Path(sys.argv[1])
@@ -153,3 +159,41 @@ def test_a_home_is_made_for_its_owner_alone(tmp_path):
     pt_pipeline("status", "--home", str(tmp_path / "home"))
 
     assert Path(tmp_path / "home").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_webhook_secret_is_made_for_every_provider_and_another_in_the_environment_is_refused(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("PT_PIPELINE_WEBHOOK_SECRET", raising=False)
+
+    line = ensure_webhook_secret(tmp_path).read_text().strip()
+
+    assert len(base64.b64decode(line.removeprefix("whsec_"), validate=True)) == 24
+    assert line.startswith("whsec_")
+    monkeypatch.setenv("PT_PIPELINE_WEBHOOK_SECRET", line)
+    assert ensure_webhook_secret(tmp_path).read_text().strip() == line
+    monkeypatch.setenv("PT_PIPELINE_WEBHOOK_SECRET", "hunter2hunter2hunter2")
+    with pytest.raises(ConfigError, match="which holds another secret or none") as refused:
+        ensure_webhook_secret(tmp_path)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_percent_sign_in_the_home_reaches_mlflows_accounts_as_it_is(tmp_path):
+    home = tmp_path / "50%40home"
+    (home / "stack").mkdir(parents=True)
+    gather(StackOptions(home=str(home), auth=True, webhook=False))
+
+    accounts = configparser.ConfigParser()
+    accounts.read(home / "stack" / "mlflow-auth.ini")
+
+    assert accounts["mlflow"]["database_uri"] == f"sqlite:///{home}/stack/mlflow-auth.db"
+
+
+@pytest.mark.parametrize("command", ["up", "status", "doctor"])
+def test_a_home_whose_path_no_database_address_takes_is_refused_in_a_line(tmp_path, command):
+    refused = pt_pipeline(command, "--home", str(tmp_path / "what?"))
+
+    assert refused.returncode == 2
+    assert "question mark" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

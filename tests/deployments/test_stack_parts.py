@@ -21,7 +21,7 @@ from deployments.stack.logs import MAX_BYTES, Follower
 from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify, members, sweep
 from deployments.stack.screen import Screen
-from deployments.stack.services import Secrets, Service, plan
+from deployments.stack.services import Secrets, Service, plan, shared_environment
 from deployments.stack.supervise import Stack, run_stack
 from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
 from pt_core.errors import ConfigError, StepFailed
@@ -234,3 +234,37 @@ def test_a_stack_that_was_killed_is_not_taken_up(tmp_path):
     write_stack(tmp_path, ProcessId(pid=alive.pid, started=alive.started - 1))
 
     assert taken_up(tmp_path) == [None, None, None, None]
+
+
+def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_path, monkeypatch):
+    import urllib.request
+
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    write_stack(tmp_path, identify(os.getpid()))
+    program = ASKED.replace("print", "import urllib.request\nprint") + (
+        "print(json.dumps([bool(urllib.request.proxy_bypass(h)) for h in "
+        "('p:1', 'm:2', '127.0.0.1:1', 'intranet.example', 'elsewhere.example')]))"
+    )
+
+    asked = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "ITS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert json.loads(asked.stdout.splitlines()[-1]) == [True, True, True, True, False]
+    given = shared_environment(StackOptions(home="/h", host="10.0.0.7"), secrets(), "t")
+    assert {"intranet.example", "10.0.0.7", "localhost"} <= set(given["no_proxy"].split(","))
+    monkeypatch.setenv("no_proxy", given["no_proxy"])
+    assert urllib.request.proxy_bypass("10.0.0.7:4200")
+
+
+def test_what_belongs_to_one_run_or_to_the_receiver_is_inherited_by_no_service(monkeypatch):
+    names = ("WEBHOOK_SECRET", "PUSH_REPOSITORY", "PUSH_COMMIT", "CODE_PATH", "MLFLOW_DATABASE")
+    for name in names:
+        monkeypatch.setenv(f"PT_PIPELINE_{name}", "hunter2")
+
+    assert "hunter2" not in shared_environment(StackOptions(home="/h"), secrets(), "t").values()
