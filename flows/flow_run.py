@@ -31,9 +31,11 @@ def run_name() -> str:
 
 def tags(config: str) -> dict[str, str]:
     """Return what the MLflow run of this flow run is found by."""
-    commit = describe_environment().git_commit or "unknown"
+    source = describe_environment()
+    commit = source.git_commit or "unknown"
+    dirty = "unknown" if source.git_dirty is None else str(source.git_dirty).lower()
     # The first is the one that MLflow's own pages show.
-    named = {"mlflow.source.git.commit": commit, "git_commit": commit}
+    named = {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": dirty}
     return {**named, "prefect_flow_run_id": str(flow_run.id), "config": config}
 
 

@@ -35,7 +35,7 @@ def check_pushed(folder: Path) -> None:
     """Refuse a checkout that is not the commit that was pushed; without such a commit there is nothing to check.
 
     Raises:
-        ConfigError: which commit it is, or that tracked files were changed.
+        ConfigError: which commit it is, or that files were changed or added.
     """
     pushed = os.environ.get(PUSH_COMMIT_VARIABLE)
     if not pushed:
@@ -48,14 +48,15 @@ def check_pushed(folder: Path) -> None:
         )
     if changed:
         raise ConfigError(
-            f"{folder}: at commit {pushed}, but tracked files were changed since; expected a clean checkout"
+            f"{folder}: at commit {pushed}, but tracked files were changed since, or Python files added; expected a clean checkout"
         )
 
 
 def tag_flow_run() -> None:
-    """Put the commit among the tags of the flow run, by which Prefect's pages filter."""
-    commit = describe_environment().git_commit
-    tag = f"commit:{commit[:_SHORT]}" if commit else None
+    """Put the commit among the tags of the flow run, by which Prefect's pages filter; what is more than it has another."""
+    source = describe_environment()
+    dirty = "-dirty" if source.git_dirty else ""
+    tag = f"commit:{source.git_commit[:_SHORT]}{dirty}" if source.git_commit else None
     known = set(flow_run.tags or ())
     if tag and tag not in known:
         with get_client(sync_client=True) as client:

@@ -45,6 +45,9 @@ SOURCE_VARIABLE = "PT_PIPELINE_SOURCE"
 _PACKAGES = ("site-packages", "dist-packages")
 """Names of folders of installed packages."""
 
+_IMPORTABLE = ("*.py", ":(exclude,glob)**/.*/**", *(f":(exclude,glob)**/{name}/**" for name in _PACKAGES))
+"""The Python files of a folder and below, as Git names them: those of hidden folders and environments are left out."""
+
 CPU_CAPABILITIES = (
     "avx2",
     "avx512f",
@@ -226,12 +229,18 @@ def _cpu_field(name: str) -> str | None:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Return the commit that a folder is at and whether tracked files differ from it; ``None`` twice outside a checkout."""
+    """Return the commit that a folder is at and whether it holds anything else; ``None`` twice outside a checkout.
+
+    That is a tracked file that differs, anywhere in the checkout, and a Python file here that Git neither tracks nor
+    ignores: it would be imported all the same.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None, None
-    status = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    return commit, bool(status)
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    added = _git(folder, "ls-files", "--others", "--exclude-standard", "--", *_IMPORTABLE)
+    # No answer, of a checkout too large, is no word that it is clean.
+    return commit, changed != "" or added != ""
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.check import check
+from flows.flow_run import tags
 from flows.source import PUSH_COMMIT_VARIABLE, check_pushed, enter_source
 from pt_core.environment import SOURCE_VARIABLE, describe_environment
 from pt_core.errors import ConfigError
@@ -56,13 +57,31 @@ def test_only_a_clean_checkout_of_the_pushed_commit_runs(project: Path, monkeypa
     monkeypatch.setenv(PUSH_COMMIT_VARIABLE, first)
     check_pushed(project / "settings")
     (project / "settings" / "mine.yaml").write_text("name: other\n")
-    with pytest.raises(ConfigError, match="but tracked files were changed since; expected a clean checkout"):
+    with pytest.raises(ConfigError, match="but tracked files were changed since, or Python files added"):
         check_pushed(project)
     git(project, "commit", "-qam", "two")
     with pytest.raises(
         ConfigError, match=f"at commit {git(project, 'rev-parse', 'HEAD')}, expected the pushed {first}"
     ):
         check_pushed(project)
+
+
+def test_code_that_was_never_committed_is_no_code_of_the_pushed_commit(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PUSH_COMMIT_VARIABLE, git(project, "rev-parse", "HEAD"))
+    (project / ".gitignore").write_text("ignored/\n")
+    for name in (".hidden", "ignored", "venv/lib/site-packages/net", "settings/notes"):
+        (project / name).mkdir(parents=True)
+        (project / name / ("net.txt" if "notes" in name else "net.py")).write_text("")
+    check_pushed(project)
+    (project / "settings" / "net.py").write_text("")
+    with pytest.raises(ConfigError, match="or Python files added; expected a clean checkout"):
+        check_pushed(project / "settings")
+    enter = check(str(project / "settings" / "mine.yaml"), ())
+    monkeypatch.delenv(PUSH_COMMIT_VARIABLE)
+    enter_source(enter)
+    assert tags("mine")["git_dirty"] == "true"
 
 
 def test_a_configuration_outside_of_the_pushed_repository_is_refused(
