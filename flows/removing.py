@@ -4,49 +4,81 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.home import Home
 from pt_core.bundle import sweep
 
-
-def trash_of(home: Home) -> Path:
-    """Return the folder of what is being deleted; what lies there belongs to nobody."""
-    return Path(home.root) / "trash"
+TRASH = ".trash"
+"""Name of the folder, in each that something is removed from, of what is being deleted: on the same disk in any case."""
 
 
-def put_away(folders: Sequence[Path], trash: Path) -> tuple[str, ...]:
-    """Rename folders into the trash, each by one call of the system; return why some could not be, a line each."""
-    if not folders:
-        return ()
-    trash.mkdir(parents=True, exist_ok=True)
-    problems = []
+class Moved(NamedTuple):
+    """A folder that was renamed into the trash."""
+
+    origin: Path
+    """Where it was."""
+    place: Path
+    """Where it is."""
+
+
+def put_away(folders: Iterable[Path]) -> tuple[tuple[Moved, ...], tuple[str, ...]]:
+    """Rename folders into the trash beside them, each by one call of the system.
+
+    Returns:
+        Those that were, and why others could not be, a line each.
+    """
+    moved, problems = [], []
     for folder in folders:
+        place = folder.parent / TRASH / f"{uuid.uuid4().hex[:8]}-{folder.name}"
         try:
-            folder.rename(trash / f"{uuid.uuid4().hex[:8]}-{folder.name}")
-        except FileNotFoundError:  # another maintenance was quicker
+            place.parent.mkdir(exist_ok=True)
+            folder.rename(place)
+        except FileNotFoundError:  # somebody removed it by hand
             continue
         except OSError as error:
             problems.append(f"{folder}: cannot be removed: {error.strerror}")
+        else:
+            moved.append(Moved(folder, place))
+    return tuple(moved), tuple(problems)
+
+
+def put_back(moved: Iterable[Moved]) -> tuple[str, ...]:
+    """Rename folders from the trash to where they were; return why some could not be, a line each."""
+    problems = []
+    for one in moved:
+        try:
+            one.place.rename(one.origin)
+        except OSError as error:
+            problems.append(
+                f"{one.place}: is needed and cannot be put back as {one.origin}: {error.strerror}"
+            )
     return tuple(problems)
 
 
-def empty(trash: Path) -> tuple[str, ...]:
-    """Delete what lies in the trash, of earlier removals too; return what would not go, a line each."""
-    if not trash.is_dir():
-        return ()
-    for folder in trash.iterdir():
+def in_trash(home: Home) -> tuple[Path, ...]:
+    """Return what lies in the trash of a home, of killed removals too; ask while no other removal is at work."""
+    folders = [folder / TRASH for folder in (Path(home.store), home.releases, home.runs)]
+    return tuple(path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
+
+
+def delete(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Delete folders of the trash; return which would not go, a line each."""
+    problems = []
+    for folder in folders:
+        if folder.is_symlink():  # a run that was put on another disk
+            folder.unlink()
         shutil.rmtree(folder, ignore_errors=True)
-    return tuple(f"{folder}: cannot be deleted" for folder in trash.iterdir())
+        if folder.exists():
+            problems.append(f"{folder}: cannot be deleted")
+    return tuple(problems)
 
 
 def sweep_all(home: Home) -> int:
-    """Delete what dead writers and an interrupted removal left; return how many folders."""
-    trash = trash_of(home)
-    num_left = len(list(trash.iterdir())) if trash.is_dir() else 0
-    empty(trash)
-    return num_left + sum(sweep(folder) for folder in (Path(home.store), home.releases))
+    """Delete what dead writers left; return how many folders."""
+    return sum(sweep(folder) for folder in (Path(home.store), home.releases))
 
 
 def size_of(folder: Path) -> int:

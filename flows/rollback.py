@@ -13,6 +13,7 @@ from flows.home import activate
 from flows.notices import tell_promoted
 from flows.promotable import model_to_move, places_of
 from flows.servers import check_servers
+from flows.store_lock import store_in_use
 from pt_core.errors import PtCoreError
 from tasks.promotion import Promotion
 from tasks.rollback import rollback as roll
@@ -33,13 +34,14 @@ def rollback(model: str | None = None, to: str | None = None) -> Promotion | Sta
     log = get_run_logger()
     try:
         check_servers(home)
-        done = roll(
-            places_of(home),
-            identity=str(flow_run.id),
-            model=model_to_move(home, model),
-            to=to,
-            on_step=lambda p: log.info("%s: %s", p.uri, p.state),
-        )
+        with store_in_use(home):
+            done = roll(
+                places_of(home),
+                identity=str(flow_run.id),
+                model=model_to_move(home, model),
+                to=to,
+                on_step=lambda p: log.info("%s: %s", p.uri, p.state),
+            )
     except PtCoreError as error:
         return failed(error)
     tell_promoted(done)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from flows.home import Home
+
+logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 
@@ -20,7 +23,11 @@ def store_in_use(home: Home) -> Iterator[None]:
     with _opened(home) as lock:
         # A file system without locks has no maintenance either: that asks for the same lock.
         with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_SH)
+            if not _try(lock, fcntl.LOCK_SH):
+                logger.info(
+                    "waiting for a maintenance to end that removes what no longer serves from %s", home.root
+                )
+                fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
@@ -32,7 +39,7 @@ def store_alone(home: Home, *, patience_s: float) -> Iterator[bool]:
     """
     ends = time.monotonic() + patience_s
     with _opened(home) as lock:
-        while not (got := _try(lock)) and time.monotonic() < ends:
+        while not (got := _try(lock, fcntl.LOCK_EX)) and time.monotonic() < ends:
             time.sleep(_POLL_S)
         yield got
 
@@ -49,9 +56,9 @@ def _opened(home: Home) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _try(lock: int) -> bool:
+def _try(lock: int, kind: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

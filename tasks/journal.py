@@ -75,6 +75,20 @@ def read_all(folder: Path) -> tuple[Promotion, ...]:
     return tuple(sorted(found, key=lambda one: one.started_at))
 
 
+def unreadable(folder: Path) -> dict[Path, str]:
+    """Return the texts of what is no journal that this version reads, by their files."""
+    texts = {path: path.read_bytes() for path in folder.glob("*.json")}
+    return {path: text.decode(errors="replace") for path, text in texts.items() if not _is_promotion(text)}
+
+
+def _is_promotion(text: bytes) -> bool:
+    try:
+        Promotion.from_json(text)
+    except ValidationError:
+        return False
+    return True
+
+
 def _is_alive(folder: Path, identity: str) -> bool:
     try:
         with alive(folder, identity):

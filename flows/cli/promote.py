@@ -139,7 +139,9 @@ def rollback(home: Home, *, model: str | None, to: str | None, as_json: bool) ->
     check_servers(home)
     name = model_to_move(home, model)
     started = time.monotonic()
-    done = roll(places_of(home), identity=new_identity(name), model=name, to=to)
+    # Not while a removal may put away what the alias is to point at.
+    with store_in_use(home):
+        done = roll(places_of(home), identity=new_identity(name), model=name, to=to)
     tell_promoted(done)
     _show(done, as_json=as_json, seconds=time.monotonic() - started)
 

@@ -16,90 +16,24 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from promotable import MODEL, another_run, make_promotable, places_in, store
+from old_homes import champion, home, make_bundle
+from promotable import MODEL, places_in
 from typer.testing import CliRunner
 
 from flows.__main__ import app
 from flows.home import Home
 from flows.maintain import maintain
-from flows.removing import trash_of
-from flows.retention import ORPHAN_AGE_S
+from flows.removing import in_trash
 from flows.store_lock import store_alone, store_in_use
-from pt_core.bundle import is_intact, open_bundle, seal, staging
+from pt_core.bundle import is_intact, open_bundle
 from pt_core.decision.result import RunResult
 from pt_core.errors import ConfigError, StepFailed
-from pt_core.record import Record
 from tasks import tracking
 from tasks.closing import open_runs
-from tasks.promote import begin, proceed
+
+__all__ = ["champion", "home"]
 
 PATHS = os.pathsep.join(map(str, (Path(__file__).parents[1] / "support", Path(__file__).parents[2])))
-
-
-class Info(Record):
-    """What a bundle of the tests says of itself."""
-
-    text: str
-    """Anything."""
-
-
-def make_bundle(folder: Path, text: str, *, age_s: float = 0.0) -> tuple[Path, str]:
-    with staging(folder) as scratch:
-        (scratch / "data").write_bytes(os.urandom(1000))
-        made = seal(scratch, name="evaluation", kind="evaluation", info=Info(text=text))
-    path = Path(made.directory)
-    os.utime(path, (time.time() - age_s, time.time() - age_s))
-    return path, made.digest
-
-
-def add_run(home: Path, like: RunResult, number: int, digest: str, uri: str | None = None) -> None:
-    """Store a later run that names a bundle of its own."""
-    name = f"later-{number}"
-    tracked = tracking.start_run(
-        uri or places_in(home).tracking_uri,
-        experiment=MODEL,
-        run_name=name,
-        artifact_root=str(home / "mlartifacts"),
-        tags={},
-    )
-    tracking.finish_run(tracked, "FINISHED")
-    told = {
-        "started_at": f"2030-01-{number + 1:02}T00:00:00+00:00",
-        "warnings": (f"it also made {digest}",),
-        "mlflow_run_id": tracked.run_id,
-    }
-    store(home, another_run(like, name).model_copy(update=told))
-
-
-@pytest.fixture(scope="module")
-def champion(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
-    """A home whose only run was promoted."""
-    home = tmp_path_factory.mktemp("home")
-    result = make_promotable(home)
-    begun = begin(places_in(home), result, identity="first", model=MODEL)
-    assert proceed(places_in(home), begun, result).state == "champion"
-    return home, result
-
-
-@pytest.fixture
-def home(
-    champion: tuple[Path, RunResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Home, RunResult, list[Path]]:
-    """A copy of it with four later runs, each with a bundle of its own, and an old bundle that nobody names."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    made, result = champion
-    root = tmp_path / "home"
-    shutil.copytree(made, root)
-    text = (root / "runs" / result.run_name / "run.json").read_text()
-    (root / "runs" / result.run_name / "run.json").write_text(text.replace(str(made), str(root)))
-    here = RunResult.from_json((root / "runs" / result.run_name / "run.json").read_bytes())
-    bundles = []
-    for number in range(4):
-        path, digest = make_bundle(root / "store", f"later {number}")
-        add_run(root, here, number, digest)
-        bundles.append(path)
-    make_bundle(root / "store", "of a failed run", age_s=ORPHAN_AGE_S + 60)
-    return Home(root=str(root)), here, bundles
 
 
 def bundles_of(result: RunResult) -> set[Path]:
@@ -122,7 +56,7 @@ def test_old_runs_go_and_what_the_champion_rests_on_stays(home: tuple[Home, RunR
     after = sum(path.stat().st_size for path in Path(at.store).rglob("*") if path.is_file())
     assert told.num_aliased == 1
     assert sum(one.size_bytes for one in told.removed if one.kind == "bundle") == before - after > 0
-    assert not list(trash_of(at).iterdir())
+    assert in_trash(at) == ()
     # Nothing is left to do.
     assert maintain(at, keep_last=2).removed == ()
 
@@ -144,7 +78,7 @@ def test_nothing_is_removed_while_a_run_is_at_work_and_a_killed_one_holds_nothin
     home: tuple[Home, RunResult, list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, _, bundles = home
-    monkeypatch.setattr("flows.maintain.PATIENCE_S", 0.3)
+    monkeypatch.setattr("flows.removal.PATIENCE_S", 0.3)
     code = (
         "import sys, time; from flows.home import Home; from flows.store_lock import store_in_use\n"
         "with store_in_use(Home(root=sys.argv[1])): print('in', flush=True); time.sleep(600)"
@@ -231,9 +165,9 @@ def test_the_run_of_a_killed_process_is_closed_and_that_of_a_living_one_is_not(
 def kill_while_removing(root: Path, after_s: float) -> bool:
     """Remove half of the bundles of a store in a process that is killed; return whether it was still at it."""
     code = (
-        "import sys; from pathlib import Path; from flows.removing import empty, put_away\n"
+        "import sys; from pathlib import Path; from flows.removing import delete, put_away\n"
         "root = Path(sys.argv[1]); going = sorted((root / 'store').glob('evaluation-*'))[::2]\n"
-        "print('go', flush=True); put_away(going, root / 'trash'); empty(root / 'trash')"
+        "print('go', flush=True); delete(one.place for one in put_away(going)[0])"
     )
     command = [sys.executable, "-c", code, str(root)]
     with subprocess.Popen(

@@ -1,0 +1,130 @@
+"""Removal where something is in its way: what became needed meanwhile, what cannot be moved, what nobody can read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from old_homes import champion, home
+from promotable import MODEL
+
+from flows import removal
+from flows.cli.promote import rollback
+from flows.home import Home
+from flows.in_use import known_runs
+from flows.maintain import maintain
+from flows.maintenance_report import MaintenanceReport
+from flows.removing import Moved, in_trash, put_away
+from flows.store_lock import store_alone
+from pt_core.decision.result import RunResult
+from pt_core.errors import ConfigError, StepFailed
+
+__all__ = ["champion", "home"]
+
+
+def test_what_an_alias_names_meanwhile_is_put_back(
+    home: tuple[Home, RunResult, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, _, bundles = home
+    client = MlflowClient(at.tracking_uri, registry_uri=at.tracking_uri)
+    version = client.create_model_version(MODEL, "file:///nowhere", tags={"run_name": "later-0"})
+
+    def put_away_while_an_alias_moves(
+        folders: Iterable[Path],
+    ) -> tuple[tuple[Moved, ...], tuple[str, ...]]:
+        done = put_away(folders)
+        if any(one.origin in bundles for one in done[0]):
+            client.set_registered_model_alias(MODEL, "champion", version.version)
+        return done
+
+    monkeypatch.setattr(removal, "put_away", put_away_while_an_alias_moves)
+    told = maintain(at, keep_last=2)
+    assert (at.runs / "later-0" / "run.json").exists()
+    assert [path.exists() for path in bundles] == [True, False, True, True]
+    assert {one.name for one in told.removed if one.kind == "run"} == {"later-1"}
+    assert "@champion points at" in {one.name: one.why for one in told.kept}["later-0"]
+    assert in_trash(at) == ()
+
+
+def test_a_slow_mlflow_does_not_hold_runs_up(
+    home: tuple[Home, RunResult, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, _, bundles = home
+    monkeypatch.setattr(removal, "ANSWER_S", 0.5)
+    known = known_runs(at, keep_last=2)
+    monkeypatch.setattr(removal, "known_runs", lambda home, keep_last: known)
+    with contextlib.closing(sqlite3.connect(Path(at.root) / "mlflow.db")) as database:
+        database.execute("begin exclusive")
+        started = time.monotonic()
+        with pytest.raises(StepFailed, match="did not say within"):
+            removal.remove(at, MaintenanceReport(home=at.root, dry_run=False), keep_last=2)
+        assert time.monotonic() - started < 4
+        with store_alone(at, patience_s=0) as alone:
+            assert alone
+    assert all(path.exists() for path in bundles)
+
+
+def test_the_bundles_of_a_run_that_cannot_be_moved_stay(home: tuple[Home, RunResult, list[Path]]) -> None:
+    at, _, bundles = home
+    (at.runs / ".trash").write_text("in the way")
+    told = maintain(at, keep_last=2)
+    assert all(path.exists() for path in bundles)
+    assert [one.kind for one in told.removed] == ["bundle"]  # that of a failed run
+    assert {one.name for one in told.kept if one.why == "its folder cannot be removed"} == {
+        "later-0",
+        "later-1",
+    }
+    assert len(told.problems) == 2
+
+
+def test_what_a_journal_of_another_version_names_stays(home: tuple[Home, RunResult, list[Path]]) -> None:
+    at, _, bundles = home
+    later = {"version": 99, "of": "later-0", "bundle": bundles[1].name[-12:]}
+    (at.promotions / "newer.json").write_text(json.dumps(later))
+    told = maintain(at, keep_last=2)
+    assert {one.name for one in told.removed if one.kind == "run"} == {"later-1"}
+    assert "newer.json names it" in {one.name: one.why for one in told.kept}["later-0"]
+    assert all(path.exists() for path in bundles)
+
+
+def test_a_run_that_ended_without_mlflow_is_kept_for_that_reason(
+    home: tuple[Home, RunResult, list[Path]],
+) -> None:
+    at, _, _ = home
+    path = at.runs / "later-0" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "mlflow_run_id": None}))
+    told = maintain(at, keep_last=2, dry_run=True)
+    assert "names no run in MLflow" in {one.name: one.why for one in told.kept}["later-0"]
+
+
+def test_a_rollback_waits_for_a_removal_and_says_so(
+    home: tuple[Home, RunResult, list[Path]], hear: Callable[[str], list[str]]
+) -> None:
+    at, _, _ = home
+    told = hear("flows.store_lock")
+    ended: list[str] = []
+
+    def roll_back() -> None:
+        try:
+            rollback(at, model=MODEL, to=None, as_json=True)
+        except ConfigError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=roll_back)
+    with store_alone(at, patience_s=0) as alone:
+        assert alone
+        thread.start()
+        end = time.monotonic() + 10
+        while not told and time.monotonic() < end:
+            time.sleep(0.05)
+        assert "waiting for a maintenance to end" in told[0]
+        assert ended == []
+    thread.join()
+    assert "is the first champion" in ended[0]
