@@ -11,7 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
-from deployments.notify import notifications
+from deployments.notify import forget_address, notifications
 from flows.flow_states import TAG
 from pt_core.errors import ConfigError
 
@@ -43,8 +43,11 @@ def apply_automations(*, silence_s: float = SILENCE_S, start_s: float = START_S)
     Raises:
         ConfigError: the address to notify is none; or the maintenance is not deployed, when all others are made.
     """
-    wanted = (_silent_runs(silence_s), _runs_that_never_start(start_s), *notifications())
+    telling = notifications()
+    wanted = (_silent_runs(silence_s), _runs_that_never_start(start_s), *telling)
     with get_client(sync_client=True) as client:
+        if not telling:
+            forget_address(client)
         for automation in wanted:
             _apply(client, automation)
         # Last, since a file of deployments of the user's own may lack it, and the others are good without.

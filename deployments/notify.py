@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from prefect.automations import AutomationCore, CallWebhook, EventTrigger, Posture
 from prefect.blocks.webhook import Webhook
+from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
 from flows.home import current_home
 from flows.stack_state import secrets_folder
 from pt_core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
 NOTIFY_VARIABLE = "PT_PIPELINE_NOTIFY_URL"
 BLOCK = "pt-pipeline-notify"
+OF_EVENTS = "pt-pipeline: tell of gates, promotions and failures"
+OF_CRASHES = "pt-pipeline: tell of crashes"
 _TOLD = ("gate.refused", "promotion.finished", "run.failed", "run.crashed")
 _OURS = {"prefect.resource.id": "prefect.tag.pt-pipeline", "prefect.resource.role": "tag"}
 
@@ -49,7 +56,7 @@ def notifications() -> tuple[AutomationCore, ...]:
     document = block.save(BLOCK, overwrite=True)
     return (
         AutomationCore(
-            name="pt-pipeline: tell of gates, promotions and failures",
+            name=OF_EVENTS,
             description="Posts the text of the product's own events to the address in the block pt-pipeline-notify.",
             trigger=EventTrigger(
                 match={"prefect.resource.id": ["pt-pipeline.run.*", "pt-pipeline.model.*"]},
@@ -60,7 +67,7 @@ def notifications() -> tuple[AutomationCore, ...]:
             actions=[CallWebhook(block_document_id=document, payload=_OF_EVENTS)],
         ),
         AutomationCore(
-            name="pt-pipeline: tell of crashes",
+            name=OF_CRASHES,
             description="Posts to the address in the block pt-pipeline-notify when a run crashed.",
             trigger=EventTrigger(
                 match={"prefect.resource.id": "prefect.flow-run.*"},
@@ -72,6 +79,18 @@ def notifications() -> tuple[AutomationCore, ...]:
             actions=[CallWebhook(block_document_id=document, payload=_OF_CRASHES)],
         ),
     )
+
+
+def forget_address(client: SyncPrefectClient) -> None:
+    """Delete what posts to an address, and the address: one that a user took away is posted to no more."""
+    for name in (OF_EVENTS, OF_CRASHES):
+        for automation in client.read_automations_by_name(name):
+            client.delete_automation(automation.id)
+    try:
+        document = client.read_block_document_by_name(BLOCK, Webhook.get_block_type_slug())
+    except ObjectNotFound:
+        return
+    client.delete_block_document(document.id)
 
 
 def notify_url() -> str | None:

@@ -47,8 +47,7 @@ def foresee_removal(home: Home, report: MaintenanceReport, *, keep_last: int) ->
     stock = take_stock(home, known_runs(home, keep_last=keep_last))
     aliased = aliased_versions(home.tracking_uri)
     choice = choose_unused(home, stock, aliased, keep_last=keep_last, stuck={})
-    going = [one.directory for one in (*choice.runs, *choice.bundles)]
-    return _told(home, report, choice, aliased, [Moved(folder, folder) for folder in going])
+    return _told(home, report, choice, aliased, [Moved(folder, folder) for folder in choice.directories])
 
 
 def remove(home: Home, report: MaintenanceReport, *, keep_last: int) -> MaintenanceReport:
@@ -85,7 +84,7 @@ def _put_unused_away(home: Home, known: frozenset[str], *, keep_last: int) -> _O
     except BaseException:
         put_back(moved)
         raise
-    last = {one.directory for one in (*choice.runs, *choice.bundles)}
+    last = choice.directories
     failed = put_back(one for one in moved if one.origin not in last)
     gone = tuple(one for one in moved if one.origin in last)
     return _Outcome(choice, aliased, gone, (*problems, *more, *failed))

@@ -63,6 +63,11 @@ class Choice(NamedTuple):
     kept: dict[str, str]
     """Older runs that stay all the same, and why."""
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """The folders of all that may go."""
+        return (*(run.directory for run in self.runs), *(bundle.directory for bundle in self.bundles))
+
 
 def marks_in(text: str) -> Marks:
     """Return every digest that a text names, by its first twelve digits.

@@ -27,6 +27,7 @@ from prefect.states import Pending, Running
 from servers import free_port, served
 
 from deployments.automations import apply_automations
+from deployments.notify import BLOCK
 from deployments.prefect_server import give_grace
 from flows.maintenance import maintenance
 from pt_core.errors import ConfigError
@@ -266,21 +267,44 @@ def test_events_of_ours_are_posted_and_unrelated_ones_are_not(
 
 
 def test_applying_again_changes_nothing_mends_what_was_changed_and_leaves_paused_what_was_paused(
-    prefect: SyncPrefectClient, applied: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    prefect: SyncPrefectClient,
+    applied: tuple[str, ...],
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    monkeypatch.setenv("PT_PIPELINE_NOTIFY_URL", f"http://127.0.0.1:{receiver.server_port}/{TOKEN}")
     before = {one.name: one for one in prefect.read_automations()}
     paused = before["pt-pipeline: crash runs that never start"]
     prefect.pause_automation(paused.id)
     names = apply_automations()
     after = {one.name: one for one in prefect.read_automations()}
     assert set(after) == set(before) == set(applied)
-    assert len(names) == 3
+    assert names == applied
     assert {name: one.id for name, one in after.items()} == {name: one.id for name, one in before.items()}
     assert not after[paused.name].enabled
     silent = after["pt-pipeline: crash silent runs"]
     assert silent.trigger.within.total_seconds() == 70 < 90 - 5 - 5
     assert silent.trigger.match_related[0].root["prefect.resource.id"] == "prefect.tag.pt-pipeline"
+
+
+def test_an_address_that_was_taken_away_is_kept_no_longer(
+    prefect: SyncPrefectClient,
+    applied: tuple[str, ...],
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    assert len(apply_automations()) == len(prefect.read_automations()) == 3
+    blocks = f"{prefect.api_url}block_documents/filter"
+    assert BLOCK not in [one["name"] for one in httpx.post(blocks, json={}).json()]
+    # There is nothing to take away the second time.
+    assert len(apply_automations()) == 3
+    monkeypatch.setenv("PT_PIPELINE_NOTIFY_URL", f"http://127.0.0.1:{receiver.server_port}/{TOKEN}")
+    assert apply_automations() == applied
+    assert BLOCK in [one["name"] for one in httpx.post(blocks, json={}).json()]
 
 
 def test_an_address_that_is_none_is_refused_without_being_repeated(
