@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from asyncpg import InterfaceError, PostgresError  # type: ignore[import-untyped]
 from prefect.settings import get_current_settings
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -43,7 +44,7 @@ def main() -> None:
     assert url is not None
     try:
         asyncio.run(give_grace(url.get_secret_value()))
-    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+    except (sa.exc.SQLAlchemyError, PostgresError, InterfaceError, ImportError, OSError) as error:
         # Prefect says better than we do what is wrong with its database, whose address may hold a password.
         sys.stderr.write(f"runs may be taken for dead: {type(error).__name__} at Prefect's database\n")
     _guard()

@@ -62,6 +62,12 @@ def start_child(service: Service, shared: Mapping[str, str], folder: Path) -> Ch
     return Child(service, _start(service, shared, log), Follower(log), began)
 
 
+def pause_s(child: Child) -> float:
+    """Return how long to wait before a service is started again: not at all at first, then 1, 2, 4 and 8 s."""
+    num = _num_recent(child)
+    return 2.0 ** (num - 1) if num else 0.0
+
+
 def start_again(child: Child, shared: Mapping[str, str]) -> bool:
     """Start a service again that ended by itself; return whether that was done, and not given up."""
     now = time.monotonic()
@@ -69,7 +75,7 @@ def start_again(child: Child, shared: Mapping[str, str]) -> bool:
         # MLflow's second process would keep the port. A worker's flow runs go on without it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.process.pid, signal.SIGKILL)
-    if len([then for then in child.restarts if now - then < RESTART_WINDOW_S]) >= MAX_RESTARTS:
+    if _num_recent(child) >= MAX_RESTARTS:
         return False
     child.restarts.append(now)
     child.began = time.time()
@@ -95,6 +101,11 @@ def describe_exit(process: subprocess.Popen[bytes]) -> str:
         known = {member.value: member.name for member in signal.Signals}
         return f"was killed by {known.get(-code, f'signal {-code}')}"
     return f"ended with exit code {code}"
+
+
+def _num_recent(child: Child) -> int:
+    now = time.monotonic()
+    return len([then for then in child.restarts if now - then < RESTART_WINDOW_S])
 
 
 def _start(service: Service, shared: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deployments.stack.child import (
@@ -15,6 +15,7 @@ from deployments.stack.child import (
     Child,
     crash,
     describe_exit,
+    pause_s,
     start_again,
     start_child,
 )
@@ -28,7 +29,7 @@ from deployments.stack.screen import Screen
 from deployments.stack.services import Secrets, Service, python, shared_environment
 from deployments.stack.state_file import write_state
 from deployments.stack.stopping import stop
-from deployments.stack.watcher import dismiss, start_watcher
+from deployments.stack.watcher import Watcher
 from flows.stack_state import StackState, secrets_folder, stack_folder
 from pt_core.errors import ConfigError, StepFailed
 
@@ -62,6 +63,8 @@ class Stack:
     """What was started so far."""
     is_ready: bool = False
     """Whether all of it has answered."""
+    told: set[str] = dataclasses.field(default_factory=set)
+    """What the system refused and was said once."""
 
     @property
     def home(self) -> Path:
@@ -80,18 +83,18 @@ def run_stack(stack: Stack) -> None:
     Raises:
         StepFailed: a service did not start, or ended again and again.
     """
-    watcher = start_watcher(stack.token)
+    watcher = Watcher(stack.token)
     try:
         if start_all(stack):
             stack.is_ready = True
             _write(stack)
             if stack.screen.is_attached:
                 stack.screen.show_links(_state(stack), stack.home)
-            _watch(stack, watcher)
+            watch(stack, watcher)
     finally:
         stack.screen.say("stopping")
         killed = stop(stack.children, stack.token, hasten=stack.interrupts.hasten)
-        dismiss(watcher)
+        watcher.dismiss()
         stack.screen.say(f"stopped{f', {killed} processes had to be killed' if killed else ''}")
 
 
@@ -193,19 +196,38 @@ def _apply_deployments(stack: Stack) -> bool:
     return True
 
 
-def _watch(stack: Stack, watcher: subprocess.Popen[bytes]) -> None:
+def watch(stack: Stack, watcher: Watcher) -> None:
     """Show the logs from now on and start again what ends, until the user asks for the end."""
     turn = 0
     for child in stack.children:
         child.follower.skip()
     while not stack.interrupts.wait(_POLL_S):
+        with _going_on(stack):
+            watcher.ensure()
         for child in stack.children:
-            stack.screen.log(child.service.name, child.follower.lines())
-            if child.process.poll() is not None:
-                _revive(stack, child)
-            if turn % _ROTATE_EVERY == 0:
-                child.follower.rotate()
+            with _going_on(stack):
+                _look_after(stack, child, rotate=turn % _ROTATE_EVERY == 0)
         turn += 1
+
+
+@contextlib.contextmanager
+def _going_on(stack: Stack) -> Iterator[None]:
+    """Say once what the system refuses, and go on: a full disk is no reason to stop what runs."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{error.filename or 'the system'}: {error.strerror or error}"
+        if text not in stack.told:
+            stack.told.add(text)
+            stack.screen.warn(text)
+
+
+def _look_after(stack: Stack, child: Child, *, rotate: bool) -> None:
+    stack.screen.log(child.service.name, child.follower.lines())
+    if child.process.poll() is not None:
+        _revive(stack, child)
+    if rotate:
+        child.follower.rotate()
 
 
 def _revive(stack: Stack, child: Child) -> None:
@@ -216,6 +238,8 @@ def _revive(stack: Stack, child: Child) -> None:
     """
     how = describe_exit(child.process)
     stack.screen.log(child.service.name, child.follower.lines(last=True))
+    if stack.interrupts.wait(pause_s(child)):
+        return
     if not start_again(child, stack.shared):
         raise crash(child)
     num = len(child.restarts)

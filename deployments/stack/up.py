@@ -34,7 +34,7 @@ def up(options: StackOptions, *, screen: Screen) -> None:
         chosen = gather(options)
         services = plan(options, chosen)
         check_ports(services, options.host)
-        _warn_of_open_door(options, screen)
+        warn_of_open_door(options, screen)
         interrupts.listen()
         try:
             run_stack(
@@ -53,13 +53,20 @@ def _sweep_left_over(home: Path, screen: Screen) -> None:
     forget_state(home)
 
 
-def _warn_of_open_door(options: StackOptions, screen: Screen) -> None:
-    """Say what it means to listen beyond this machine without passwords: a worker runs what it is told to."""
+def warn_of_open_door(options: StackOptions, screen: Screen) -> None:
+    """Say what it means to listen beyond this machine: a worker runs what it is told to, and nothing is encrypted."""
     try:
         is_loopback = ipaddress.ip_address(options.host).is_loopback
     except ValueError:
         is_loopback = options.host == "localhost"
-    if not is_loopback and not options.auth:
+    if is_loopback:
+        return
+    if options.auth:
+        screen.warn(
+            f"--host {options.host} with --auth: passwords and models cross the network in plain HTTP, for whoever is on the "
+            "way to read; put a reverse proxy with TLS before loopback instead"
+        )
+    else:
         screen.warn(
             f"--host {options.host} without --auth: whoever reaches this machine can start runs and change models"
         )

@@ -10,23 +10,35 @@ from deployments.stack.processes import sweep
 from deployments.stack.services import python
 
 
-def start_watcher(token: str) -> subprocess.Popen[bytes]:
-    """Start the watcher of a stack; it acts when this process ends without having said goodbye."""
-    watcher = subprocess.Popen(
-        python("deployments.stack.watcher"), stdin=subprocess.PIPE, start_new_session=True
-    )
-    assert watcher.stdin is not None
-    watcher.stdin.write(f"{token}\n".encode())
-    watcher.stdin.flush()
-    return watcher
+class Watcher:
+    """The watcher of a stack, seen from ``up``; it acts when this process ends without having said goodbye."""
 
+    def __init__(self, token: str) -> None:
+        """Start it for the stack of a token."""
+        self._token = token
+        self.process = self._start()
 
-def dismiss(watcher: subprocess.Popen[bytes]) -> None:
-    """End the watcher of a stack that has been stopped in order."""
-    watcher.kill()
-    watcher.wait()
-    if watcher.stdin:
-        watcher.stdin.close()
+    def ensure(self) -> None:
+        """Start another one where it has ended."""
+        if self.process.poll() is not None:
+            self.dismiss()
+            self.process = self._start()
+
+    def dismiss(self) -> None:
+        """End it, once the stack has been stopped in order."""
+        self.process.kill()
+        self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            python("deployments.stack.watcher"), stdin=subprocess.PIPE, start_new_session=True
+        )
+        assert process.stdin is not None
+        process.stdin.write(f"{self._token}\n".encode())
+        process.stdin.flush()
+        return process
 
 
 def main() -> None:
