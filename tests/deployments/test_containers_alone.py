@@ -61,7 +61,7 @@ def test_passwords_are_made_once_in_a_folder_for_their_owner(tmp_path: Path) -> 
     named = re.findall(r"\{file: secrets/([a-z-]+)\}", (DEPLOYMENTS / "compose.yaml").read_text())
     assert set(made) == set(named)
     assert len(set(made.values())) == len(made)
-    assert all(re.fullmatch(r"(admin:)?[0-9a-f]{48}", password) for password in made.values())
+    assert all(re.fullmatch(r"(admin:|whsec_)?[0-9a-f]{48}", password) for password in made.values())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (folder / "mlflow").unlink()
     again = run(script)

@@ -26,6 +26,8 @@ from manifests import (
 ELSEWHERE = {"redis-server", "redis-cli", "pg_isready", "wget"}
 """Programs of the images of Redis, PostgreSQL and Caddy."""
 
+SERVER = "deployments.prefect_server"
+
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
@@ -79,12 +81,25 @@ def test_every_command_is_taken_by_its_program(
             assert known[name](words), (name, words)
 
 
+def test_both_halves_of_prefects_server_spare_its_runs_and_refuse_foreign_pages(
+    compose: dict[str, Any], resources: list[dict[str, Any]]
+) -> None:
+    commands = [command for command in _commands(compose, resources) if command[-1:] != ["--yes"]]
+
+    servers = [command for command in commands if "server" in command and "start" in command]
+    assert len(servers) == 4
+    assert all(command[:3] == ["python", "-m", SERVER] for command in servers)
+    names = list(_names(compose, resources))
+    assert names.count("PT_PIPELINE_ALLOWED_HOSTS") == names.count("MLFLOW_SERVER_ALLOWED_HOSTS") == 2
+
+
 def test_a_misspelt_option_is_seen() -> None:
     for takes, words in (
         (_prefect_takes, ["server", "start", "--no-servces"]),
         (_mlflow_takes, ["server", "--artifact-destination=x"]),
         (_pt_pipeline_takes, ["webhook", "--secretfile=x"]),
         (_python_takes, ["-m", "deployments.stack.prepared", "prefect.yaml"]),
+        (_python_takes, ["-m", SERVER, "server", "services", "strat"]),
     ):
         assert not takes(words), words
 
@@ -140,6 +155,8 @@ def _docket_takes(words: list[str]) -> bool:
 
 
 def _python_takes(words: list[str]) -> bool:
+    if words[:2] == ["-m", SERVER]:
+        return _prefect_takes(words[2:])
     return words[0] == "-m" and importlib.util.find_spec(words[1]) is not None
 
 
