@@ -236,9 +236,11 @@ def _not_logged(place: Place, entry: LogBatch, run_id: str) -> Sequence[Point]:
 
 
 def _log_record(place: Place, entry: LogRecord, *, num_failures: int) -> None:
-    done, uri = place.known[entry.run], str(place.client.tracking_uri)
     run = TrackedRun(
-        tracking_uri=uri, experiment_id=done.experiment_id, run_id=done.run_id, outbox=entry.outbox
+        tracking_uri=str(place.client.tracking_uri),
+        experiment_id=place.experiment_id(entry.run, ""),
+        run_id=place.run_id(entry.run),
+        outbox=entry.outbox,
     )
     record = late_record(Path(entry.folder), run)
     _log_files(place, entry, record.directory, RECORD, num_failures=num_failures)

@@ -12,14 +12,14 @@ class SlowProxy:
     """Hands requests on to a server on this machine.
 
     ``late`` holds, by a part of the path, for how many seconds the next requests wait before they are handed on;
-    ``slow`` for how long each answer waits. ``status`` is what everybody gets but who asks for its health.
+    ``slow`` for how long each answer waits, and ``at_work`` what was asked and is not done. ``status`` is what everybody gets but who asks for its health.
     """
 
     def __init__(self, port: int) -> None:
         self.late: dict[str, list[float]] = {}
         self.slow: dict[str, float] = {}
         self.status: int | None = None
-        self.asked: list[str] = []
+        self.at_work: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, port))
         self._server.daemon_threads = True
         self.uri = f"http://127.0.0.1:{self._server.server_port}"
@@ -30,7 +30,6 @@ class SlowProxy:
         self._server.server_close()
 
     def wait_before(self, path: str) -> None:
-        self.asked.append(path)
         time.sleep(next((waits.pop(0) for part, waits in self.late.items() if part in path and waits), 0))
 
     def wait_after(self, path: str) -> None:
@@ -44,6 +43,7 @@ def _handler(proxy: SlowProxy, port: int) -> type[BaseHTTPRequestHandler]:
             if proxy.status and "/health" not in self.path:
                 self.reply(proxy.status, b"You are not authenticated.")
                 return
+            proxy.at_work.append(self.path)
             proxy.wait_before(self.path)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
             server = http.client.HTTPConnection("127.0.0.1", port)
@@ -51,6 +51,7 @@ def _handler(proxy: SlowProxy, port: int) -> type[BaseHTTPRequestHandler]:
             answer = server.getresponse()
             status, content = answer.status, answer.read()
             server.close()
+            proxy.at_work.remove(self.path)
             proxy.wait_after(self.path)
             self.reply(status, content)
 

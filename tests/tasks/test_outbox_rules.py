@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import errno
+import os
 import ssl
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,7 +26,9 @@ from tasks.outbox_file import encode, read
 from tasks.outbox_place import Place
 from tasks.outbox_refusal import refusal
 from tasks.outbox_send import send
+from tasks.outbox_uploads import patient
 
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 NOWHERE = "http://127.0.0.1:9"
 OPENED = Opened(tracking_uri=NOWHERE, experiment="e", run_name="r")
 
@@ -116,6 +119,24 @@ def test_what_is_for_another_server_is_left_and_told_and_nothing_of_it_asks_ther
         asked: list[str] = []
         other.handle_request()
         assert asked == ["nobody"]
+
+
+def test_uploads_get_time_by_their_size_and_failures_and_other_requests_have_theirs_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv(TIMEOUT, "30")
+    large, small = tmp_path / "large", tmp_path / "small"
+    for folder, num_mib in ((large, 8), (small, 0)):
+        folder.mkdir()
+        (folder / "file").write_bytes(bytes(num_mib * 2**20))
+    with patient(str(small), num_failures=0):
+        assert os.environ[TIMEOUT] == "30"
+        with patient(str(large), num_failures=2):
+            assert os.environ[TIMEOUT] == str((30 + 8) * 4)
+        assert os.environ[TIMEOUT] == "30"
+    with patient(str(small), num_failures=1000):
+        assert os.environ[TIMEOUT] == "3600"
+    assert os.environ[TIMEOUT] == "30"
 
 
 def certificate(folder: Path) -> Path:
