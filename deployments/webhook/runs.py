@@ -19,8 +19,9 @@ PUSH_REPOSITORY = "PT_PIPELINE_PUSH_REPOSITORY"
 PUSH_COMMIT = "PT_PIPELINE_PUSH_COMMIT"
 """What the pull step of the deployment fills in: the address to clone, and the commit to check out."""
 
-QUEUED = ("Scheduled", "Late", "AwaitingConcurrencySlot", "Pending")
-"""Names of the states of a run that has not begun."""
+_NOT_BEGUN = frozenset({"SCHEDULED", "PENDING"})
+"""Types of the states before the first step; a run that waits to be tried again has them too, with a count of its tries."""
+_CANCELLED = frozenset({"CANCELLING", "CANCELLED"})
 
 TIMEOUT_S = 10.0
 
@@ -100,28 +101,41 @@ def _client() -> Iterator[SyncPrefectClient]:
 def _cancel_older(
     client: SyncPrefectClient, run: FlowRun, delivery: Delivery, older_keys: Sequence[str]
 ) -> tuple[str, ...]:
+    """Return the keys of the older runs that never began and now never will, whoever cancelled them."""
     from prefect.client.schemas.filters import (
-        DeploymentFilter,
-        DeploymentFilterId,
         FlowRunFilter,
+        FlowRunFilterIdempotencyKey,
         FlowRunFilterState,
-        FlowRunFilterStateName,
-        FlowRunFilterTags,
+        FlowRunFilterStateType,
     )
+
+    found = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_NOT_BEGUN | _CANCELLED))),
+            idempotency_key=FlowRunFilterIdempotencyKey(any_=list(older_keys)),
+        )
+    )
+    message = f"Commit {delivery.commit[:12]} was pushed before this run began; {run.name} takes its place."
+    older = [one for one in found if one.run_count == 0 and one.id != run.id]
+    return tuple(str(one.idempotency_key) for one in older if _cancelled(client, one, message))
+
+
+def _cancelled(client: SyncPrefectClient, run: FlowRun, message: str) -> bool:
+    """Cancel a run that has not begun; return whether Prefect's answer says that it never will."""
+    from prefect.client.schemas.objects import State, StateType
+    from prefect.exceptions import ObjectNotFound
     from prefect.states import Cancelled
 
-    queued = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(name=FlowRunFilterStateName(any_=list(QUEUED))),
-            tags=FlowRunFilterTags(all_=_tags(delivery)[1:]),
-        ),
-        deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[run.deployment_id or run.id])),
-    )
-    older = [one for one in queued if one.idempotency_key in older_keys and one.id != run.id]
-    message = f"Commit {delivery.commit[:12]} was pushed before this run began; {run.name} takes its place."
-    for one in older:
-        client.set_flow_run_state(one.id, Cancelled(message=message))
-    return tuple(str(one.idempotency_key) for one in older)
+    if run.state is not None and run.state.type in _CANCELLED:
+        return True
+    try:
+        # Not Cancelled: a process that is on its way to such a run would take it from there to Running.
+        answer = client.set_flow_run_state(run.id, State(type=StateType.CANCELLING, message=message)).state
+        if answer is not None and answer.type == StateType.CANCELLED:  # at once, and without the message
+            client.set_flow_run_state(run.id, Cancelled(message=message))
+    except ObjectNotFound:  # somebody deleted it, which is not this delivery's failure
+        return False
+    return answer is not None and answer.type in _CANCELLED
 
 
 @contextlib.contextmanager

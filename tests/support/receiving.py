@@ -191,17 +191,20 @@ class FakePrefect:
             if path.endswith("/create_flow_run"):
                 return self._create(document)
             if path.endswith("/flow_runs/filter"):
-                names = document["flow_runs"]["state"]["name"]["any_"]
-                tags = set(document["flow_runs"]["tags"]["all_"])
+                kinds = document["flow_runs"]["state"]["type"]["any_"]
+                keys = document["flow_runs"]["idempotency_key"]["any_"]
                 found = [
-                    run
-                    for run in self.runs.values()
-                    if run["state"]["name"] in names and tags <= set(run["tags"])
+                    self.runs[key]
+                    for key in keys
+                    if key in self.runs and self.runs[key]["state"]["type"] in kinds
                 ]
                 return 200, found
             if path.endswith("/set_state"):
                 run = next(r for r in self.runs.values() if r["id"] in path)
-                run["state"] = _state(document["state"]["type"], document["state"].get("message"))
+                kind, message = document["state"]["type"], document["state"].get("message")
+                if kind == "CANCELLING" and run["state"]["type"] == "SCHEDULED":
+                    kind, message = "CANCELLED", None
+                run["state"] = _state(kind, message)
                 return 201, {"status": "ACCEPT", "state": run["state"], "details": {"type": "accept_details"}}
         return 404, {"detail": path}
 
