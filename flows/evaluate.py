@@ -64,26 +64,31 @@ def evaluate(
 
 def _evaluated(named: str, config: str, overrides: tuple[str, ...]) -> RunResult:
     home = activate(None)
-    found = find_existing(home, named)
-    if isinstance(found, Checkpoint):
-        return _from_checkpoint(found, home, named, config, overrides)
+    # From before it is looked up, so that nobody removes what was just found.
+    with store_in_use(home):
+        found = find_existing(home, named)
+        if isinstance(found, Checkpoint):
+            return _from_checkpoint(found, home, named, config, overrides)
+        return _from_run(found, home, config, overrides)
+
+
+def _from_run(found: RunResult, home: Home, config: str, overrides: tuple[str, ...]) -> RunResult:
     checked = check_existing(found, config, overrides)
     enter_source(checked)
     labels = {"stage": "evaluate", "evaluated_run": found.run_name}
     options = ("--config", config) if config else ()
-    with store_in_use(home):
-        with opened(checked, home, labels=labels) as job:
-            dataset, warnings = _samples(found, checked, home, is_own=not config)
-            track_training(job.tracked, found.checkpoint, dataset)
-            result = conclude(
-                job,
-                _measured(job, found, dataset),
-                dataset=dataset,
-                checkpoint=found.checkpoint,
-                reproduce=command("evaluate", found.run_name, overrides, *options),
-                warnings=warnings,
-            )
-        return finish(job, result)
+    with opened(checked, home, labels=labels) as job:
+        dataset, warnings = _samples(found, checked, home, is_own=not config)
+        track_training(job.tracked, found.checkpoint, dataset)
+        result = conclude(
+            job,
+            _measured(job, found, dataset),
+            dataset=dataset,
+            checkpoint=found.checkpoint,
+            reproduce=command("evaluate", found.run_name, overrides, *options),
+            warnings=warnings,
+        )
+    return finish(job, result)
 
 
 def _measured(job: Job, found: RunResult, dataset: Dataset) -> Measured:

@@ -50,9 +50,13 @@ def lifecycle(
     home = activate(None)
     checked = check(config, overrides)
     enter_source(checked)
-    given = find_checkpoint(checkpoint, base_dir=Path(), where="--from") if checkpoint else None
-    labels = {} if given else {INPUTS_DIGEST: inputs_of(checked, home).content_digest()}
-    return main_job(checked, home, overrides=overrides, given=given, labels=labels)
+    if checkpoint is None:
+        labels = {INPUTS_DIGEST: inputs_of(checked, home).content_digest()}
+        return main_job(checked, home, overrides=overrides, labels=labels)
+    # From before it is looked up, so that nobody removes what was just found.
+    with store_in_use(home):
+        given = find_checkpoint(checkpoint, base_dir=Path(), where="--from")
+        return main_job(checked, home, overrides=overrides, given=given)
 
 
 def main_job(
@@ -81,7 +85,8 @@ def main_job(
         known = {"from_checkpoint": given.digest} if given else {}
         with opened(checked, home, labels=known | dict(labels or {})) as job:
             result = _train_and_judge(job, overrides, given)
-        return finish(job, result)
+    # A promotion holds the bundles by itself, and lets go of them while a person is asked.
+    return finish(job, result)
 
 
 def _train_and_judge(job: Job, overrides: tuple[str, ...], given: Checkpoint | None) -> RunResult:

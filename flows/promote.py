@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
-from flows.approval import ask, check_can_ask
+from flows.approval import Approval, ask, check_can_ask
 from flows.home import Home, activate
 from flows.notices import tell_promoted
 from flows.promotable import config_of, lineage_config, places_of, run_to_promote
@@ -61,7 +61,8 @@ def promote(
     check_servers(home)
     # A run that was suspended starts here again, and finds in the journal how far it was.
     known = journal.read(home.promotions, str(flow_run.id))
-    result = run_to_promote(home, known.run_name if known else run)
+    with store_in_use(home):
+        result = run_to_promote(home, known.run_name if known else run)
     settings = config_of(result, model=model, approval=approval)
     return promote_with_approval(
         home, result, settings, identity=str(flow_run.id), known=known, variant=variant, reason=reason
@@ -89,10 +90,16 @@ def promote_with_approval(
     if settings.approval == "prefect":
         check_can_ask()
     with store_in_use(home):
-        return _promoted(home, result, settings, identity, known, variant, reason, may_suspend=may_suspend)
+        promotion = _begun(home, result, settings, identity, known, variant, reason)
+    if promotion.state != "waiting":
+        return _succeeded(promotion)
+    # Nobody has to wait for a person: what is in promotion is not removed.
+    answer = ask(promotion, result, may_suspend=may_suspend)
+    with store_in_use(home):
+        return _answered(home, result, promotion, answer)
 
 
-def _promoted(
+def _begun(
     home: Home,
     result: RunResult,
     settings: PromotionConfig,
@@ -100,8 +107,6 @@ def _promoted(
     known: Promotion | None,
     variant: str | None,
     reason: str | None,
-    *,
-    may_suspend: bool,
 ) -> Promotion:
     places = places_of(home)
     promotion = known or begin(
@@ -114,11 +119,11 @@ def _promoted(
         needs_approval=settings.approval == "prefect",
         approval_timeout_s=settings.approval_timeout_s,
     )
-    if promotion.state == "open":
-        promotion = go_on(places, promotion, result)
-    if promotion.state != "waiting":
-        return _succeeded(promotion)
-    answer = ask(promotion, result, may_suspend=may_suspend)
+    return go_on(places, promotion, result) if promotion.state == "open" else promotion
+
+
+def _answered(home: Home, result: RunResult, promotion: Promotion, answer: Approval | None) -> Promotion:
+    places = places_of(home)
     if answer is not None and answer.approve:
         return _succeeded(go_on(places, promotion, result, approved_by=answer.said))
     why = f"{answer.said} did not approve" if answer else "nobody answered in time"

@@ -9,6 +9,7 @@ from prefect import flow
 from flows.config import LimitsConfig
 from flows.home import activate
 from flows.serving import open_model
+from flows.store_lock import store_in_use
 from pt_core.isolation import stop_all
 from pt_core.scoring.requests import BadRowPolicy, ScoreRequest, Scores
 from tasks.score import score as score_task
@@ -46,19 +47,21 @@ def score(
     """
     home = activate(None)
     limits = LimitsConfig(step_timeout_s=timeout_s, step_memory_gib=memory_gib).for_step()
-    served = open_model(model, home, trust=home.trust(trust_unsigned))
-    request = ScoreRequest(
-        artifact=served.artifact,
-        model=served.name,
-        source=str(Path(source).absolute()),
-        output=str(Path(output).absolute()),
-        bad_rows=bad_rows,
-        id_column=id_column,
-        overwrite=overwrite,
-    )
-    try:
-        return score_task(request, limits)
-    except BaseException:
-        # The thread that waits for a child never sees an interrupt: without this the child would work on.
-        stop_all()
-        raise
+    # The model is not removed while it answers.
+    with store_in_use(home):
+        served = open_model(model, home, trust=home.trust(trust_unsigned))
+        request = ScoreRequest(
+            artifact=served.artifact,
+            model=served.name,
+            source=str(Path(source).absolute()),
+            output=str(Path(output).absolute()),
+            bad_rows=bad_rows,
+            id_column=id_column,
+            overwrite=overwrite,
+        )
+        try:
+            return score_task(request, limits)
+        except BaseException:
+            # The thread that waits for a child never sees an interrupt: without this the child would work on.
+            stop_all()
+            raise

@@ -10,6 +10,7 @@ from rich.table import Table
 from flows.cli.output import print_json, results
 from flows.home import Home, add_code_path
 from flows.serving import SCHEME, open_model
+from flows.store_lock import store_in_use
 from pt_core.errors import ConfigError
 from pt_core.inference.requests import Predictions, PredictRequest
 from pt_core.isolation import run_isolated
@@ -32,13 +33,14 @@ def predict(
     # A network's own code, which an artifact of format torch needs.
     add_code_path(Path.cwd())
     trust = home.trust(unsigned)
-    artifact = open_model(model, home, trust=trust).artifact
-    request = PredictRequest(
-        bundle=artifact.directory,
-        inputs=tuple(str(path.resolve()) for path in inputs),
-        trust=trust.accepting(artifact.digest),
-    )
-    answer = run_isolated("pt_core.inference.predict:predict", request, reply=Predictions, timeout_s=600)
+    with store_in_use(home):
+        artifact = open_model(model, home, trust=trust).artifact
+        request = PredictRequest(
+            bundle=artifact.directory,
+            inputs=tuple(str(path.resolve()) for path in inputs),
+            trust=trust.accepting(artifact.digest),
+        )
+        answer = run_isolated("pt_core.inference.predict:predict", request, reply=Predictions, timeout_s=600)
     if as_json:
         print_json(answer.model_dump(mode="json"))
         return

@@ -55,16 +55,17 @@ def promote(
             "--force and --reason TEXT belong together: what is forced is stamped with its reason"
         )
     check_servers(home)
-    result = run_to_promote(home, run)
-    settings = config_of(result, model=model, approval=approval)
     # A network's own code, which a user has beside the configuration, serves artifacts of format torch.
     add_code_path(Path.cwd())
     try:
-        if settings.approval == "prefect":
+        with store_in_use(home):
+            result = run_to_promote(home, run)
+            settings = config_of(result, model=model, approval=approval)
+            asks = settings.approval == "prefect"
+            done = None if asks else _promote(home, result, settings, variant, reason)
+        if done is None:
             done = _ask_and_promote(result, settings, variant, reason)
         else:
-            with store_in_use(home):
-                done = _promote(home, result, settings, variant, reason)
             tell_promoted(done)
     except GateRefused as error:
         if as_json:

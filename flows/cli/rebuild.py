@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.cli.output import print_json, results
 from flows.home import Home
+from flows.store_lock import store_in_use
 from pt_core.artifacts.guard import open_trusted
 from pt_core.building.rebuild import rebuild as rebuild_artifact
 from pt_core.errors import ConfigError
@@ -21,12 +22,13 @@ def rebuild(bundle: Path, home: Home, *, unsigned: tuple[str, ...] = (), as_json
     """
     if not bundle.is_dir():
         raise ConfigError(f"{bundle}: no such directory, expected an artifact bundle")
-    made = rebuild_artifact(
-        open_trusted(bundle.resolve(), home.trust(unsigned)),
-        store=Path(home.store),
-        limits=Limits(timeout_s=1800),
-        keys=home.keys,
-    )
+    with store_in_use(home):
+        made = rebuild_artifact(
+            open_trusted(bundle.resolve(), home.trust(unsigned)),
+            store=Path(home.store),
+            limits=Limits(timeout_s=1800),
+            keys=home.keys,
+        )
     if as_json:
         print_json(made.model_dump(mode="json"))
         return

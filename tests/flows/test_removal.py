@@ -16,15 +16,18 @@ from old_homes import champion, home
 from promotable import MODEL
 
 from flows import removal
-from flows.cli.promote import rollback
+from flows.cli.predict import predict
+from flows.cli.promote import promote, rollback
+from flows.cli.rebuild import rebuild
 from flows.home import Home
 from flows.in_use import known_runs
 from flows.maintain import maintain
 from flows.maintenance_report import MaintenanceReport
 from flows.removing import Moved, in_trash, put_away
+from flows.score import score
 from flows.store_lock import store_alone
 from pt_core.decision.result import RunResult
-from pt_core.errors import ConfigError, StepFailed
+from pt_core.errors import PtCoreError, StepFailed
 
 __all__ = ["champion", "home"]
 
@@ -104,27 +107,51 @@ def test_a_run_that_ended_without_mlflow_is_kept_for_that_reason(
     assert "names no run in MLflow" in {one.name: one.why for one in told.kept}["later-0"]
 
 
-def test_a_rollback_waits_for_a_removal_and_says_so(
-    home: tuple[Home, RunResult, list[Path]], hear: Callable[[str], list[str]]
+def _roll_back(at: Home) -> None:
+    rollback(at, model=MODEL, to=None, as_json=True)
+
+
+def _promote(at: Home) -> None:
+    promote("none", None, at, model=None, force=False, reason=None, approval=None, as_json=True)
+
+
+def _predict(at: Home) -> None:
+    predict(at.root, [], at, as_json=True)
+
+
+def _rebuild(at: Home) -> None:
+    rebuild(Path(at.root), at, as_json=True)
+
+
+def _score(at: Home) -> None:
+    score.fn(at.root, source="none", output="none")
+
+
+@pytest.mark.parametrize("work", [_roll_back, _promote, _predict, _rebuild, _score])
+def test_who_works_with_bundles_waits_for_a_removal_and_says_so(
+    work: Callable[[Home], None],
+    tmp_path: Path,
+    hear: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    at, _, _ = home
-    told = hear("flows.store_lock")
-    ended: list[str] = []
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("PT_PIPELINE_HOME", str(tmp_path))
+    at, told, ended = Home(root=str(tmp_path)), hear("flows.store_lock"), []
 
-    def roll_back() -> None:
+    def go() -> None:
         try:
-            rollback(at, model=MODEL, to=None, as_json=True)
-        except ConfigError as error:
-            ended.append(str(error))
+            work(at)
+        except PtCoreError as error:
+            ended.append(error)
 
-    thread = threading.Thread(target=roll_back)
+    thread = threading.Thread(target=go)
     with store_alone(at, patience_s=0) as alone:
         assert alone
         thread.start()
-        end = time.monotonic() + 10
-        while not told and time.monotonic() < end:
-            time.sleep(0.05)
+        end = time.monotonic() + 20
+        while not told and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.02)
         assert "waiting for a maintenance to end" in told[0]
         assert ended == []
     thread.join()
-    assert "is the first champion" in ended[0]
+    assert len(ended) == 1  # since there is nothing to work with
