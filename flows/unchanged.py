@@ -84,10 +84,12 @@ def settled_before(checked: Checked, home: Home, digest: str) -> EarlierRun | No
     if problem is None:
         try:
             runs = find_earlier(uri, pipeline=checked.settings.name, inputs_digest=digest)
-            model = promotion.name_for(checked.settings.name)
-            champion = find_alias(uri, name=model, alias=CHAMPION)
-            own = _registered_by(runs, list_versions(uri, name=model)) if promotion.after_run else None
-            return still_stands(runs, champion, promotion, own)
+            if not isinstance(runs, str):
+                model = promotion.name_for(checked.settings.name)
+                champion = find_alias(uri, name=model, alias=CHAMPION)
+                own = _registered_by(runs, list_versions(uri, name=model)) if promotion.after_run else None
+                return still_stands(runs, champion, promotion, own)
+            problem = runs
         except StepFailed as error:
             problem = str(error)
     logger.warning("MLflow does not say whether an equal run ended before, so this one runs: %s", problem)

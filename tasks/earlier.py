@@ -9,7 +9,9 @@ from typing import Literal
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from pt_core.errors import StepFailed
 from pt_core.record import Record
+from tasks.dashboard import without_secrets
 from tasks.registry import asked
 from tasks.tracking_fields import SETTLED
 
@@ -43,8 +45,8 @@ class EarlierRun(Record):
 
 
 @task(name="earlier", task_run_name="look for an equal run", cache_policy=NO_CACHE)
-def find_earlier(tracking_uri: str, *, pipeline: str, inputs_digest: str) -> tuple[EarlierRun, ...]:
-    """Return the runs of a pipeline that settled what these inputs come to, the latest first.
+def find_earlier(tracking_uri: str, *, pipeline: str, inputs_digest: str) -> tuple[EarlierRun, ...] | str:
+    """Return the runs of a pipeline that settled what these inputs come to, the latest first, or why MLflow does not say.
 
     Left out are those that crashed, that are deleted, or whose tables are gone, and those in which a step failed or a
     rule could not be decided, which may end otherwise the next time; whether their artifacts are still there is not
@@ -52,8 +54,18 @@ def find_earlier(tracking_uri: str, *, pipeline: str, inputs_digest: str) -> tup
 
     Raises:
         ConfigError: the address is of another kind, or holds a password.
-        StepFailed: MLflow refused or did not answer.
     """
+    try:
+        return _looked_up(tracking_uri, pipeline, inputs_digest)
+    # Returned, since a run goes on without an answer, and Prefect logs what a task raises with all of its traceback.
+    except StepFailed as error:
+        return error.message
+    except OSError as error:
+        # What MLflow's client lets through of a store of files that refuses or breaks.
+        return f"MLflow at {without_secrets(tracking_uri)}: {error}"[:2000]
+
+
+def _looked_up(tracking_uri: str, pipeline: str, inputs_digest: str) -> tuple[EarlierRun, ...]:
     with asked(tracking_uri) as client:
         experiment = client.get_experiment_by_name(pipeline)
         if experiment is None:

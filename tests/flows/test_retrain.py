@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +155,35 @@ def test_only_runs_that_came_to_a_verdict_and_are_logged_whole_settle_anything(
     MlflowClient(address).delete_run(log("deleted", "d", "FINISHED", verdict="pass"))
     log("of-other-inputs", "e", "FINISHED", verdict="pass")
     found = find_earlier.fn(address, pipeline="mine", inputs_digest="d")
+    assert isinstance(found, tuple)
     assert [(run.name, run.verdict, run.champion) for run in found] == [
         ("refused", "fail", "mine/2"),
         ("passed", "pass", "none"),
     ]
     assert found[1].sentence == "it passed"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An MLflow that is healthy, and answers every question with an error of its own."""
+
+    def do_GET(self) -> None:
+        is_health = self.path == "/health"
+        self.send_response(200 if is_health else 500)
+        self.end_headers()
+        self.wfile.write(b"OK" if is_health else b"boom")
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
+
+
+def test_an_mlflow_that_breaks_is_a_sentence_and_no_failed_task() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        found = find_earlier.fn(address, pipeline="mine", inputs_digest="d")
+        server.shutdown()
+    assert isinstance(found, str)
+    assert found.startswith(f"MLflow at {address}: ")
 
 
 def run(name: str, verdict: str, champion: str = "none") -> EarlierRun:
