@@ -12,6 +12,7 @@ from promotable import MODEL, another_run, make_promotable, places_in
 
 from flows.home import Home
 from flows.promote import promote_with_approval
+from flows.store_lock import store_alone
 from pt_core.decision.result import ChampionResult, RunResult
 from pt_core.errors import ConfigError, GateRefused, IntegrityError, PromotionConflict, StepFailed
 from tasks import journal, registering, registry
@@ -257,6 +258,20 @@ def test_a_promotion_that_a_person_refuses_is_taken_back(places, result, model):
     assert alias(places, model) is alias(places, model, "challenger") is None
     found = registry.find_version(places.tracking_uri, name=model, version=waiting.version)
     assert found.tags["promotion_state"] == "refused"
+
+
+def test_nobody_has_to_wait_while_a_person_is_asked(places, result, model, monkeypatch):
+    run, home, free = another_run(result, "asks"), Home(root=str(Path(places.journal).parent)), []
+    waiting = proceed(places, begin(places, run, identity="asks", model=model, needs_approval=True), run)
+
+    def ask(promotion, result, *, may_suspend):
+        with store_alone(home, patience_s=0) as alone:
+            free.append(alone)
+
+    monkeypatch.setattr("flows.promote.ask", ask)
+    with pytest.raises(GateRefused, match="nobody answered in time"):
+        promote_with_approval(home, run, PromotionConfig(), identity="asks", known=waiting)
+    assert free == [True]
 
 
 def test_a_promotion_that_ended_is_not_carried_through_nor_reported_as_done(places, result, model):
