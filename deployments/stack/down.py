@@ -31,7 +31,8 @@ def down(home: Home) -> None:
     root = Path(home.root)
     asked: set[ProcessId] = set()
     end = time.monotonic() + PATIENCE_S
-    while not _clear(root, was_up=bool(asked)):
+    # The lock is free a moment before its process has ended.
+    while any(process.is_alive() for process in asked) or not _clear(root, was_up=bool(asked)):
         # A stack that is just starting has written nothing down yet: it is waited for, too.
         state = read_stack(root)
         if state is not None and state.supervisor not in asked and state.supervisor.is_alive():
