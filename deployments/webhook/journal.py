@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     repository TEXT NOT NULL,
     branch TEXT NOT NULL,
     "commit" TEXT NOT NULL,
+    "before" TEXT,
     body_sha256 TEXT,
     received_at REAL NOT NULL,
     state TEXT NOT NULL,
@@ -37,7 +38,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS bodies ON deliveries (repository, body_sha256)
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
 """
 _FIELDS = (
-    'seq, id, repository, branch, "commit", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
+    'seq, id, repository, branch, "commit", "before", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
     "run_id, run_name, replay_of"
 )
 
@@ -55,6 +56,8 @@ class Delivery(Record):
     """The configured branch that was pushed."""
     commit: str
     """The pushed commit, in full."""
+    before: str | None = None
+    """The commit that the branch was at before the push; ``None`` where the sender does not say, or the branch is new."""
     body_sha256: str | None = None
     """Digest of the body, where the signature covers nothing else that is unique."""
     received_at: float
@@ -79,6 +82,15 @@ class Delivery(Record):
         return f"{deployment}:{self.repository}:{self.id}"
 
 
+class Entry(Record):
+    """What the journal holds after a delivery came."""
+
+    delivery: Delivery
+    """The delivery as it stands."""
+    is_new: bool
+    """Whether it was written now; if not, it is an earlier one with the same id or the same signed body."""
+
+
 class Journal(Record):
     """The deliveries of one home folder, in SQLite."""
 
@@ -97,6 +109,7 @@ def open_journal(folder: Path) -> Journal:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _connected(Journal(path=str(path))) as database:
             database.executescript(_SCHEMA)
+            _upgrade(database)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(f"{path}: cannot open the journal of deliveries: {error}") from error
     return Journal(path=str(path))
@@ -135,10 +148,17 @@ def _written(journal: Journal) -> Iterator[sqlite3.Connection]:
         database.execute("COMMIT")
 
 
-def add(journal: Journal, delivery: Delivery) -> Delivery | None:
-    """Write a delivery; return the earlier one with the same id or the same signed body instead, if there is one.
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Add what a journal of an earlier version lacks."""
+    if not any(row["name"] == "before" for row in database.execute("PRAGMA table_info(deliveries)")):
+        database.execute('ALTER TABLE deliveries ADD COLUMN "before" TEXT')
 
-    A newer commit on a branch takes the place of those that wait to be started there.
+
+def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
+    """Write a delivery, unless one with the same id or the same signed body is there.
+
+    A newer commit on a branch takes the place of those that wait to be started there; one that comes after a commit that
+    was pushed on top of it is written as superseded. ``forced`` says that the branch was set back, by the sender's word.
     """
     with _written(journal) as database:
         known = database.execute(
@@ -146,14 +166,37 @@ def add(journal: Journal, delivery: Delivery) -> Delivery | None:
             (delivery.repository, delivery.id, delivery.body_sha256),
         ).fetchone()
         if known:
-            return _delivery(known)
-        if delivery.state == "accepted" and delivery.replay_of is None:
-            _supersede(database, delivery)
+            return Entry(delivery=_delivery(known), is_new=False)
+        if delivery.replay_of is None:
+            newer = None if forced else _pushed_on_top(database, delivery)
+            if newer is not None:
+                delivery = delivery.model_copy(update={"state": "superseded", "reason": newer})
+            else:
+                _supersede(database, delivery)
         values = delivery.model_dump(exclude={"seq"})
         names = ", ".join(f'"{name}"' for name in values)
         places = ", ".join("?" for _ in values)
         database.execute(f"INSERT INTO deliveries ({names}) VALUES ({places})", tuple(values.values()))  # noqa: S608
-    return None
+    return Entry(delivery=delivery, is_new=True)
+
+
+def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery) -> str | None:
+    """Return which commit was pushed on top of a delivery's, in words; ``None`` if none was, or the branch came back."""
+    rows = database.execute(
+        'SELECT id, "commit", "before" FROM deliveries WHERE repository = ? AND branch = ? '
+        'AND "before" IS NOT NULL AND replay_of IS NULL ORDER BY seq',
+        (delivery.repository, delivery.branch),
+    ).fetchall()
+    on_top = {row["before"]: row for row in rows}
+    at, later = delivery.commit, set[str]()
+    while at in on_top and at not in later:
+        at = on_top[at]["commit"]
+        later.add(at)
+    # A push that starts at a later commit set the branch back to this one: nothing is newer.
+    if not later or delivery.before in later:
+        return None
+    top = on_top[delivery.commit]
+    return f"commit {top['commit'][:12]} was pushed on top of it and came before it (delivery {top['id']})"
 
 
 def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:

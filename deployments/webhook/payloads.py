@@ -41,6 +41,10 @@ class Push(Record):
     """Where to: a full commit id in lower-case hex; ``None`` for a deletion."""
     paths: tuple[str, ...] | None
     """Every path that changed; ``None`` if the request does not list them all."""
+    before: str | None = None
+    """Where from; ``None`` for a new branch, and where the request does not say."""
+    forced: bool = False
+    """Whether the sender says that commits were taken off the branch; not all do."""
 
 
 class _Read(BaseModel):
@@ -64,15 +68,15 @@ class _Path(_Read):
 
 
 class _GitHubPush(_Read):
-    """Also what Gitea and Forgejo send, with a count of the commits."""
+    """Also what Gitea and Forgejo send, without ``forced``: their settings take no paths."""
 
     repository: _FullName
     ref: str
     after: str
+    before: str | None = None
     created: bool = False
     deleted: bool = False
     forced: bool = False
-    total_commits: int | None = None
     commits: list[_Commit] | None = None
 
 
@@ -80,8 +84,7 @@ class _GitLabPush(_Read):
     project: _Path
     ref: str
     after: str
-    total_commits_count: int | None = None
-    commits: list[_Commit] | None = None
+    before: str | None = None
 
 
 class _Target(_Read):
@@ -97,6 +100,7 @@ class _Reference(_Read):
 class _Change(_Read):
     new: _Reference | None = None
     old: _Reference | None = None
+    forced: bool = False
 
 
 class _Changes(_Read):
@@ -112,6 +116,7 @@ class _StandardData(_Read):
     repository: str
     ref: str
     after: str
+    before: str | None = None
     paths: list[str] | None = None
 
 
@@ -142,6 +147,11 @@ def read_pushes(provider: Provider, event: str, tree: dict[str, object]) -> tupl
 
 
 def _whole(push: Push) -> Push:
+    if push.before is not None and not _COMMIT.fullmatch(push.before):
+        push = push.model_copy(update={"before": None})
+    elif push.before is not None and set(push.before) == {"0"}:
+        # A new branch also holds what its commits do not list.
+        push = push.model_copy(update={"before": None, "paths": None})
     if push.commit is None or set(push.commit) == {"0"}:
         return push.model_copy(update={"commit": None})
     if not _COMMIT.fullmatch(push.commit):
@@ -155,24 +165,25 @@ def _from_github(tree: dict[str, object]) -> Iterable[Push]:
     payload = _GitHubPush.model_validate(tree)
     commits = payload.commits or ()
     # A forced or a new branch also changes what its commits do not list.
-    known = not (payload.forced or payload.created) and payload.total_commits in (None, len(commits))
+    known = not (payload.forced or payload.created)
     yield Push(
         repository=payload.repository.full_name,
         ref=payload.ref,
         commit=None if payload.deleted else payload.after,
         paths=_all_paths(commits) if known else None,
+        before=payload.before,
+        forced=payload.forced,
     )
 
 
 def _from_gitlab(tree: dict[str, object]) -> Iterable[Push]:
     payload = _GitLabPush.model_validate(tree)
-    commits = payload.commits or ()
-    known = payload.total_commits_count == len(commits)
     yield Push(
         repository=payload.project.path_with_namespace,
         ref=payload.ref,
         commit=payload.after,
-        paths=_all_paths(commits) if known else None,
+        paths=None,
+        before=payload.before,
     )
 
 
@@ -186,6 +197,8 @@ def _from_bitbucket(tree: dict[str, object]) -> Iterable[Push]:
                 ref=("refs/heads/" if moved.type == "branch" else "refs/tags/") + moved.name,
                 commit=change.new.target.hash if change.new else None,
                 paths=None,
+                before=change.old.target.hash if change.old else None,
+                forced=change.forced,
             )
 
 
@@ -196,6 +209,7 @@ def _from_standard(tree: dict[str, object]) -> Iterable[Push]:
         ref=data.ref,
         commit=data.after,
         paths=None if data.paths is None else tuple(data.paths),
+        before=data.before,
     )
 
 

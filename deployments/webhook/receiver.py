@@ -128,14 +128,19 @@ def _accept(receiver: Receiver, admitted: Admitted, push: Push, body: bytes) -> 
         repository=repository.name,
         branch=repository.branch,
         commit=commit,
+        before=push.before,
         body_sha256=hashlib.sha256(body).hexdigest() if alone else None,
         received_at=time.time(),
     )
-    known = add(receiver.journal, delivery)
-    if known is not None:
-        same = "" if known.id == delivery.id else f", as delivery {known.id}"
-        reason = f"received before{same}; it is {known.state}, see pt-pipeline deliveries show {known.id}"
-        return Answer(status=200, result="already", reason=reason, delivery=known.id)
+    entry = add(receiver.journal, delivery, forced=push.forced)
+    found = entry.delivery
+    if not entry.is_new:
+        same = "" if found.id == delivery.id else f", as delivery {found.id}"
+        reason = f"received before{same}; it is {found.state}, see pt-pipeline deliveries show {found.id}"
+        return Answer(status=200, result="already", reason=reason, delivery=found.id)
+    if found.state == "superseded":
+        logger.info("%s: delivery %s came late: %s", repository.name, found.id, found.reason)
+        return Answer(status=200, result="ignored", reason=found.reason, delivery=found.id)
     receiver.wake.set()
     logger.info("%s: delivery %s accepted: commit %s", repository.name, delivery.id, delivery.commit)
     return Answer(status=202, result="accepted", reason="a run will be started", delivery=delivery.id)

@@ -73,7 +73,7 @@ def replay_delivery(identity: str, home: Home, *, as_json: bool) -> None:
         received_at=time.time(),
         replay_of=first,
     )
-    if add(journal, new) is not None:
+    if not add(journal, new).is_new:
         raise ConfigError(f"{new.id}: somebody replays {first} at this moment; look at it and try again")
     if as_json:
         print_json(_document(new))

@@ -153,6 +153,30 @@ def test_a_burst_comes_down_to_its_newest_commit_and_what_runs_goes_on(
     assert commit(2)[:12] in reasons["d-1"]
 
 
+def test_an_older_commit_that_comes_late_starts_and_cancels_nothing_but_a_branch_set_back_counts(
+    tmp_path: Path, prefect: FakePrefect
+) -> None:
+    def sent(number: int, before: int, name: str, **more: object) -> str:
+        answered = push(port, github_push(sha=commit(number), before=commit(before), **more), delivery=name)[
+            1
+        ]
+        return str(answered["result"])
+
+    with receiving(tmp_path, PROVIDERS_CONFIG, prefect_url=prefect.url) as (port, _):
+        assert sent(3, 2, "newest") == "accepted"
+        wait_for(lambda: states(tmp_path)["newest"] == "started")
+        assert [sent(2, 1, "late"), sent(1, 0, "later")] == ["ignored", "ignored"]
+        assert states(tmp_path) == {"newest": "started", "late": "superseded", "later": "superseded"}
+        assert commit(3)[:12] in str(deliveries(tmp_path)[1]["reason"])
+        # The branch is set back to a commit, from the newest and then from one that was never heard of.
+        assert sent(2, 3, "back") == "accepted"
+        assert sent(1, 9, "forced", forced=True) == "accepted"
+        wait_for(lambda: states(tmp_path)["forced"] == "started")
+    of = {key.rpartition(":")[2]: run["state"]["type"] for key, run in prefect.runs.items()}
+    assert not {"late", "later"} & set(of)
+    assert of["newest"] == "CANCELLED"
+
+
 def test_a_replay_of_an_old_commit_cancels_nothing(tmp_path: Path, prefect: FakePrefect) -> None:
     with receiving(tmp_path, PROVIDERS_CONFIG, prefect_url=prefect.url) as (port, _):
         for number in (1, 2):
