@@ -23,6 +23,9 @@ _ADDRESS = re.compile(
 )
 _PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@|https?://[^/@]+@")
 
+_TELLS_PATHS = ("github", "standard")
+"""Whose pushes name every changed path, or say that they do not."""
+
 TEMPLATE = """\
 # The repositories whose pushes start a run. Each is answered at /hooks/<name>, for example
 # http://127.0.0.1:8090/hooks/team/models, with the content type application/json and its push events.
@@ -32,7 +35,7 @@ TEMPLATE = """\
 #     provider: github                 # github, gitlab-token, gitlab-signed, gitea, forgejo, bitbucket, standard
 #     clone_url: https://github.com/team/models.git
 #     branch: main                     # this branch, to the letter
-#     paths: []                        # run only if one of these changed, as in .gitignore; empty: always
+#     paths: []                        # run only if one of these changed, as in .gitignore (github, standard)
 #     config: pipeline.yaml            # the configuration to run, in the pushed commit
 #     deployment: retrain/retrain-on-push
 #     secret_file: null                # a secret of this repository's own; the receiver's if left out
@@ -52,7 +55,8 @@ class Repository(Record):
     branch: str = "main"
     """The branch whose pushes count, to the letter."""
     paths: tuple[str, ...] = ()
-    """Patterns as in .gitignore: a push that changed none of them starts nothing; empty for any."""
+    """Patterns as in .gitignore: a push that changed none of them starts nothing; empty for any. GitHub and Standard
+    Webhooks only: the other hosts do not say every path, or not that a push was forced."""
     config: str = "pipeline.yaml"
     """The configuration to run, as a path in the pushed commit."""
     deployment: str = "retrain/retrain-on-push"
@@ -98,6 +102,25 @@ class Repository(Record):
             raise ValueError(f"{text!a} is not a name of one line")
         return text
 
+    @field_validator("branch")
+    @classmethod
+    def _short_name(cls, branch: str) -> str:
+        if branch.startswith("refs/"):
+            raise ValueError(f"{branch!r} would never match; expected the branch's name alone, e.g. main")
+        return branch
+
+    @field_validator("paths")
+    @classmethod
+    def _patterns_that_match(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        dead = [one for one in patterns if not one.strip("/ ") or one.startswith(("#", "./", "../"))]
+        if dead or (patterns and all(one.startswith("!") for one in patterns)):
+            raise ValueError(
+                f"{dead or list(patterns)} would never match; "
+                "expected patterns as in .gitignore, from the top of the repository, e.g. train/ or *.yaml"
+            )
+        GitIgnoreSpec.from_lines(patterns)
+        return patterns
+
     @field_validator("config")
     @classmethod
     def _inside_the_checkout(cls, path: str) -> str:
@@ -116,9 +139,11 @@ class Repository(Record):
 
     @model_validator(mode="after")
     def _paths_that_can_be_told(self) -> Self:
-        if self.paths and self.provider == "bitbucket":
-            raise ValueError("bitbucket does not say which paths a push changed; leave paths empty")
-        GitIgnoreSpec.from_lines(self.paths)
+        if self.paths and self.provider not in _TELLS_PATHS:
+            raise ValueError(
+                f"{self.provider} does not say all that a forced push changed, so that some would be passed over; "
+                "leave paths empty"
+            )
         return self
 
 

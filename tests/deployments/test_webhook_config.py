@@ -55,6 +55,13 @@ def test_the_example_in_the_settings_is_valid_once_its_comment_signs_are_gone(tm
         ({"branch": "main\n"}, "one line"),
         ({"deployment": "retrain"}, "flow/deployment"),
         ({"provider": "bitbucket", "paths": ["src/"]}, "leave paths empty"),
+        ({"provider": "gitea", "paths": ["src/"]}, "leave paths empty"),
+        ({"provider": "gitlab-token", "paths": ["src/"]}, "leave paths empty"),
+        ({"paths": ["./train"]}, "would never match"),
+        ({"paths": ["train/", "#x"]}, "would never match"),
+        ({"paths": [""]}, "would never match"),
+        ({"paths": ["!train/"]}, "would never match"),
+        ({"branch": "refs/heads/main"}, "would never match"),
         ({"brunch": "main"}, "did you mean branch"),
     ],
 )
