@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import get_args
 
+from flows.retrain import NOTHING_TO_DO
 from tasks.events import EventName
 
 _STATES = [
@@ -33,6 +34,7 @@ _STATES = [
 
 KNOWN = (
     *get_args(EventName),
+    f"prefect.flow-run.{NOTHING_TO_DO}",
     *(f"prefect.{run}.{state}" for run in ("flow-run", "task-run") for state in _STATES),
     "prefect.artifact.created",
     "prefect.artifact.updated",

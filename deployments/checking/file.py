@@ -13,6 +13,7 @@ from deployments.checking.entrypoints import load_flow
 from deployments.checking.parameters import missing, parameter_problems
 from deployments.checking.problem import Path as Place
 from deployments.checking.problem import Problem
+from deployments.checking.retraining import ENTRYPOINT, retraining_problems
 from deployments.checking.schedules import schedule_problems
 from deployments.checking.shape import PROCESS_POOL, deployment_problems, file_problems
 from deployments.checking.steps import action_problems
@@ -41,15 +42,15 @@ def check_file(path: Path) -> tuple[Located, ...]:
     """
     tree = read_tree(path)
     lines = _lines(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
-    found = dict.fromkeys((one.path, one.text) for one in problems_in(tree))
+    found = dict.fromkeys((one.path, one.text) for one in problems_in(tree, path.parent))
     located = [
         Located(line=_line(lines, place), where=_where(tree, place), problem=text) for place, text in found
     ]
     return tuple(sorted(located, key=lambda one: one.line))
 
 
-def problems_in(tree: dict[str, Any]) -> Iterator[Problem]:
-    """Yield everything that is wrong with the content of a file of deployments; some of it twice."""
+def problems_in(tree: dict[str, Any], folder: Path = Path()) -> Iterator[Problem]:
+    """Yield everything that is wrong with the content of a file of deployments in a folder; some of it twice."""
     yield from file_problems(tree)
     yield from action_problems((), tree)
     outside = {key: value for key, value in tree.items() if key != "deployments"}
@@ -63,6 +64,10 @@ def problems_in(tree: dict[str, Any]) -> Iterator[Problem]:
             continue
         flow = load_flow((*place, "entrypoint"), deployment.get("entrypoint"))
         yield from _deployment(place, deployment, flow, step_ids(tree, deployment))
+        if deployment.get("entrypoint") == ENTRYPOINT:
+            yield from _retraining(
+                place, deployment, folder, is_pulled=bool({**tree, **deployment}.get("pull"))
+            )
         name = (
             flow.name if isinstance(flow, Flow) else str(deployment.get("entrypoint")),
             str(deployment.get("name")),
@@ -109,6 +114,25 @@ def _all_parameters(place: Place, deployment: dict[str, Any], flow: Flow[..., An
                     f"flow {flow.name} needs {', '.join(lacks)}, and a scheduled run asks nobody; say it here"
                 )
                 yield Problem(path=at, text=text)
+
+
+def _retraining(
+    place: Place, deployment: dict[str, Any], folder: Path, *, is_pulled: bool
+) -> Iterator[Problem]:
+    """Yield what our own flow would refuse, of parameters that fit its form."""
+    flow = load_flow(place, ENTRYPOINT)
+    schedules = deployment.get("schedules")
+    listed = schedules if isinstance(schedules, list) else []
+    held = {place: deployment} | {(*place, "schedules", i): one for i, one in enumerate(listed)}
+    given = deployment.get("parameters") or {}
+    for at, holder in held.items():
+        own = (holder.get("parameters") or {}) if isinstance(holder, dict) else {}
+        if not (isinstance(flow, Flow) and isinstance(given, dict) and isinstance(own, dict)):
+            continue
+        every = {**given, **own}
+        path = (*at, "parameters")
+        if own and not any(_apart_from_templates(path, every, flow)):
+            yield from retraining_problems(path, every, folder, is_pulled=is_pulled)
 
 
 def _apart_from_templates(path: Place, given: object, flow: Flow[..., Any]) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from prefect.cli.deploy._models import (
     WorkPoolConfig,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.types import BANNED_CHARACTERS
 from prefect.workers.process import ProcessVariables
 from pydantic import BaseModel, ValidationError
 
@@ -48,12 +49,21 @@ def deployment_problems(path: Path, deployment: dict[str, object]) -> Iterator[P
     for key in ("name", "entrypoint", "work_pool"):
         if deployment.get(key) in (None, ""):
             yield Problem(path=(*path, key), text="missing; Prefect skips or refuses a deployment without it")
+    name = deployment.get("name")
+    if isinstance(name, str) and any(letter in name for letter in BANNED_CHARACTERS):
+        yield Problem(
+            path=(*path, "name"), text=f"{name!r} holds one of {' '.join(BANNED_CHARACTERS)}; rename it"
+        )
     if "schedule" in deployment:
         yield Problem(path=(*path, "schedule"), text="deprecated; expected schedules, a list")
     rest = {key: value for key, value in deployment.items() if key not in _ELSEWHERE}
     yield from _typed(path, rest, DeploymentConfig)
     yield from _pool_problems((*path, "work_pool"), deployment.get("work_pool"))
-    yield from _limit_problems((*path, "concurrency_limit"), deployment.get("concurrency_limit"))
+    limit = deployment.get("concurrency_limit")
+    yield from _limit_problems((*path, "concurrency_limit"), limit)
+    if isinstance(limit, dict) and limit.get("collision_strategy") == "CANCEL_NEW":
+        text = "CANCEL_NEW drops every run that comes while another is at work; expected ENQUEUE"
+        yield Problem(path=(*path, "concurrency_limit", "collision_strategy"), text=text)
 
 
 def variable_problems(path: Path, variables: object) -> Iterator[Problem]:

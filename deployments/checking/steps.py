@@ -35,8 +35,14 @@ def _step_problems(path: Path, step: object) -> Iterator[Problem]:
     ((name, inputs),) = step.items()
     place = (*path, str(name))
     function = _imported(str(name))
+    is_brought = isinstance(inputs, dict) and inputs.get("requires")
+    if function is None and is_brought:
+        # Installed when the step runs.
+        return
     if function is None:
         yield Problem(path=place, text="does not import; expected the full name of a function")
+    elif getattr(function, "__module__", "") == "builtins":
+        yield Problem(path=place, text="is no step; expected a function that does something with the code")
     elif not isinstance(inputs, dict | None):
         yield Problem(path=place, text=f"expected a mapping of inputs, found {type(inputs).__name__}")
     else:
@@ -56,6 +62,9 @@ def _input_problems(path: Path, function: Callable[..., object], inputs: dict[st
     if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         known = {*parameters, *RESERVED_KEYWORDS}
         yield from (unknown((*path, key), known, what="input") for key in inputs if key not in known)
+    if function.__name__ == "git_clone" and inputs.get("branch") and inputs.get("commit_sha"):
+        text = "given beside branch, and the step takes one of the two"
+        yield Problem(path=(*path, "commit_sha"), text=text)
     for name, one in parameters.items():
         is_named = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
         if is_named and one.default is one.empty and name not in inputs:

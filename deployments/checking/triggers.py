@@ -82,6 +82,10 @@ def _one(path: Path, trigger: object, models: dict[str, type[BaseModel]]) -> Ite
         inner = keys_of(MetricTriggerQuery)
         yield from (unknown((*path, "metric", key), inner) for key in trigger["metric"] if key not in inner)
     elif kind in ("compound", "sequence"):
+        if not trigger.get("triggers"):
+            yield Problem(
+                path=(*path, "triggers"), text="missing or empty: it would never fire; say what it waits for"
+            )
         for index, one in enumerate(trigger.get("triggers") or ()):
             yield from _one((*path, "triggers", index), one, _INNER)
     yield from _typed(path, {key: trigger[key] for key in trigger if key in known}, models[kind])
@@ -105,6 +109,13 @@ def _event(path: Path, trigger: dict[str, Any]) -> Iterator[Problem]:
         for label in _listed(trigger.get("for_each"))
         if (wrong := label_problem(str(label)))
     )
+    threshold = trigger.get("threshold", 1)
+    if isinstance(threshold, int) and threshold < 1:
+        yield Problem(path=(*path, "threshold"), text=f"expected at least 1, found {threshold}")
+    if trigger.get("posture") == "Proactive" and not trigger.get("within"):
+        yield Problem(
+            path=(*path, "within"), text="missing or 0; expected the seconds of silence to wait, 10 or more"
+        )
     yield from _limits(path, trigger, expected)
 
 
