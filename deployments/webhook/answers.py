@@ -34,7 +34,8 @@ class Answer(Record):
             "content-type: application/json\r\n"
             "x-content-type-options: nosniff\r\n"
             f"content-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n"
+            + ("retry-after: 5\r\n" if self.status == HTTPStatus.SERVICE_UNAVAILABLE else "")
+            + "connection: close\r\n\r\n"
         ).encode() + body
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
+from deployments.webhook.answers import RequestRefused
 from deployments.webhook_config import Limits
 
 
@@ -18,7 +19,7 @@ class Seat:
     drop: asyncio.Task[None]
     """The task that serves it; cancelled to make room."""
     buffered_bytes: int = 0
-    """How much of its body is held."""
+    """How much of its body is held; nothing once it is judged."""
     complete: bool = False
     """Whether its request has arrived whole; such a one is never dropped."""
 
@@ -45,11 +46,19 @@ class Crowd:
         self.seats.pop(seat, None)
 
     def hold(self, seat: Seat, num_bytes: int) -> None:
-        """Count a part of a body; if all hold too much together, the largest unfinished body goes."""
+        """Count a part of a body; if all hold too much together, the largest unfinished body goes.
+
+        Raises:
+            RequestRefused: that is this one; the others are being judged, and their room is free in a moment.
+        """
         seat.buffered_bytes += num_bytes
-        if sum(one.buffered_bytes for one in self.seats) > self.limits.max_buffered_bytes:
-            unfinished = [one for one in self.seats if not one.complete]
-            self._drop(max(unfinished, key=lambda one: one.buffered_bytes, default=None))
+        if sum(one.buffered_bytes for one in self.seats) <= self.limits.max_buffered_bytes:
+            return
+        unfinished = [one for one in self.seats if not one.complete]
+        largest = max(unfinished, key=lambda one: one.buffered_bytes, default=seat)
+        if largest is seat:
+            raise RequestRefused("too many bodies are held at this moment; send it again", status=503)
+        self._drop(largest)
 
     def _drop(self, seat: Seat | None) -> None:
         if seat is not None:

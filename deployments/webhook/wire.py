@@ -75,6 +75,8 @@ async def _answer(
         return Answer(status=status, result="refused", reason="the request is not valid HTTP/1.1")
     except RequestRefused as refused:
         return refused.answer()
+    finally:
+        seat.buffered_bytes = 0
 
 
 def _settle(receiver: Receiver, admitted: Admitted, body: bytes) -> Answer:

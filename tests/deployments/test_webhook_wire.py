@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -12,6 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 from receiving import deliveries, fake_prefect, github_headers, github_push, push, receiving, wait_for
+
+from deployments.webhook.answers import RequestRefused
+from deployments.webhook.crowd import Crowd, Seat
+from deployments.webhook_config import Limits
 
 CONFIG = """\
 repositories:
@@ -128,6 +133,36 @@ def test_a_hundred_unfinished_bodies_hold_no_more_than_their_common_limit(server
         one.close()
     print(f"100 bodies of 800 kB grew the process by {grown / 1e6:.0f} MB")
     assert grown < 40_000_000
+
+
+def test_judged_bodies_whose_senders_stay_take_no_room_from_good_pushes(server) -> None:
+    port, _, _ = server
+    large = b"x" * 999_990
+    open_ones = [connected(port, head(BODY, str(len(large))) + large) for _ in range(3)]
+    answered = [one.recv(100)[9:12] for one in open_ones]
+    pushed = [push(port, github_push(before=f"beside judged bodies {number}"))[0] for number in range(3)]
+    for one in open_ones:
+        one.close()
+    assert answered == [b"401"] * 3
+    assert pushed == [202] * 3
+
+
+def test_a_body_for_which_there_is_no_room_is_told_to_come_again() -> None:
+    async def held() -> tuple[Crowd, Seat]:
+        task = asyncio.create_task(asyncio.sleep(0))
+        crowd = Crowd(limits=Limits(max_buffered_bytes=1024))
+        for seat in (judged := Seat(peer="a", drop=task, complete=True), late := Seat(peer="b", drop=task)):
+            crowd.join(seat)
+        judged.buffered_bytes = 1000
+        await task
+        return crowd, late
+
+    crowd, late = asyncio.run(held())
+    with pytest.raises(RequestRefused) as refused:
+        crowd.hold(late, 100)
+    assert late in crowd.seats
+    assert b"503 Service Unavailable\r\n" in (raw := refused.value.answer().to_http())
+    assert b"\r\nretry-after: " in raw
 
 
 @pytest.mark.parametrize(
