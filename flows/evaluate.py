@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
 from pydantic import Field
 
 from flows.champion import find_champion
 from flows.check import Checked
 from flows.checkpoints import check_evaluable
 from flows.existing import check_existing, check_for_checkpoint, find_existing, outcome_of, reference_of
-from flows.flow_run import command
+from flows.flow_run import command, failed
 from flows.home import Home, activate
 from flows.job import RUNNER, Job, Measured, conclude, finish, measure, opened
 from flows.lifecycle import main_job
@@ -57,9 +56,7 @@ def evaluate(
         changes = form_overrides(overrides, epochs=0, precision=AS_CONFIGURED, gate=gate, promote=promote)
         return _evaluated(run, config, changes)
     except PtCoreError as error:
-        # A state of our own says the sentence; Prefect's would come with a traceback.
-        get_run_logger().error("%s", error)
-        return Failed(message=str(error), data=error)
+        return failed(error)
 
 
 def _evaluated(named: str, config: str, overrides: tuple[str, ...]) -> RunResult:
