@@ -10,11 +10,9 @@ from prefect.runtime import flow_run
 
 from flows.check import Checked
 from flows.load import CONFIGS
-from pt_core.environment import SOURCE_VARIABLE, describe_environment, git_state
-from pt_core.errors import ConfigError
+from flows.pushed import check_pushed
+from pt_core.environment import SOURCE_VARIABLE, describe_environment
 
-PUSH_COMMIT_VARIABLE = "PT_PIPELINE_PUSH_COMMIT"
-"""Environment variable: the commit that the webhook receiver started this run for."""
 _SHORT = 12
 
 
@@ -29,27 +27,6 @@ def enter_source(checked: Checked) -> None:
     folder = Path.cwd() if checked.base_dir == CONFIGS else checked.base_dir
     check_pushed(folder)
     os.environ[SOURCE_VARIABLE] = str(folder)
-
-
-def check_pushed(folder: Path) -> None:
-    """Refuse a checkout that is not the commit that was pushed; without such a commit there is nothing to check.
-
-    Raises:
-        ConfigError: which commit it is, or that files were changed or added.
-    """
-    pushed = os.environ.get(PUSH_COMMIT_VARIABLE)
-    if not pushed:
-        return
-    found, changed = git_state(folder)
-    if found != pushed:
-        raise ConfigError(
-            f"{folder}: at commit {found or 'none, it is no Git checkout'}, expected the pushed {pushed}; a run of a "
-            "push takes its configuration from the repository that was pushed, as a path inside it"
-        )
-    if changed:
-        raise ConfigError(
-            f"{folder}: at commit {pushed}, but tracked files were changed since, or Python files added; expected a clean checkout"
-        )
 
 
 def tag_flow_run() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from deployments.webhook.journal import Delivery
 from deployments.webhook_config import Repository
+from flows.pushed import PUSH_COMMIT_VARIABLE
 from pt_core.errors import PtCoreError
 from pt_core.record import Record
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 PUSH_REPOSITORY = "PT_PIPELINE_PUSH_REPOSITORY"
-PUSH_COMMIT = "PT_PIPELINE_PUSH_COMMIT"
+PUSH_COMMIT = PUSH_COMMIT_VARIABLE
 """What the pull step of the deployment fills in: the address to clone, and the commit to check out."""
 
 _NOT_BEGUN = frozenset({"SCHEDULED", "PENDING"})

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from flows.check import check
 from flows.flow_run import tags
-from flows.source import PUSH_COMMIT_VARIABLE, check_pushed, enter_source
+from flows.pushed import PUSH_COMMIT_VARIABLE, check_pushed
+from flows.source import enter_source
 from pt_core.environment import SOURCE_VARIABLE, describe_environment
 from pt_core.errors import ConfigError
+from pt_core.isolation import CODE_PATH_VARIABLE
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -78,9 +82,8 @@ def test_code_that_was_never_committed_is_no_code_of_the_pushed_commit(
     (project / "settings" / "net.py").write_text("")
     with pytest.raises(ConfigError, match="or Python files added; expected a clean checkout"):
         check_pushed(project / "settings")
-    enter = check(str(project / "settings" / "mine.yaml"), ())
     monkeypatch.delenv(PUSH_COMMIT_VARIABLE)
-    enter_source(enter)
+    enter_source(check(str(project / "settings" / "mine.yaml"), ()))
     assert tags("mine")["git_dirty"] == "true"
 
 
@@ -90,3 +93,31 @@ def test_a_configuration_outside_of_the_pushed_repository_is_refused(
     monkeypatch.setenv(PUSH_COMMIT_VARIABLE, git(project, "rev-parse", "HEAD"))
     with pytest.raises(ConfigError, match="at commit none, it is no Git checkout"):
         check_pushed(tmp_path)
+
+
+def test_a_push_is_run_with_its_own_code_and_never_with_another_copy_of_it(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = project / "settings" / "mine.yaml"
+    config.write_text(config.read_text() + "model: {target: 'pushed_net:make'}\n")
+    (project / "settings" / "pushed_net.py").write_text("def make(): ...\n")
+    git(project, "add", ".")
+    git(project, "commit", "-q", "-m", "two")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pushed_net.py").write_text("def make(): ...\n")
+    monkeypatch.setenv(CODE_PATH_VARIABLE, str(other))
+    monkeypatch.setenv(PUSH_COMMIT_VARIABLE, git(project, "rev-parse", "HEAD"))
+    check(str(config), ())
+    assert os.environ[CODE_PATH_VARIABLE] == str(config.parent), "a folder that the worker's starter had"
+    monkeypatch.syspath_prepend(str(other))
+    with pytest.raises(
+        ConfigError, match=r"model\.target: the pushed commit has pushed_net in .*settings"
+    ) as caught:
+        check(str(config), ())
+    assert str(other / "pushed_net.py") in str(caught.value)
+    monkeypatch.setenv(PUSH_COMMIT_VARIABLE, "0" * 40)
+    monkeypatch.setattr("flows.check.make_plan", None)
+    with pytest.raises(ConfigError, match="expected the pushed 0000"):
+        check(str(config), ())
