@@ -73,9 +73,10 @@ def attempt(journal: Journal, delivery: Delivery, repository: Repository | None,
         logger.exception("%s: %s failed", delivery.repository, delivery.id)
         _postpone(journal, delivery, Refused(f"{type(error).__name__} while starting the run; see the log"))
         return
-    for key in started.cancelled:
-        reason = f"commit {delivery.commit[:12]} came before its run began (delivery {delivery.id})"
-        settle(journal, older[key].model_copy(update={"state": "cancelled", "reason": reason}))
+    reason = f"commit {delivery.commit[:12]} came before its run began (delivery {delivery.id})"
+    made_way = [
+        older[key].model_copy(update={"state": "cancelled", "reason": reason}) for key in started.cancelled
+    ]
     changes = {
         "state": "started",
         "reason": "",
@@ -83,7 +84,7 @@ def attempt(journal: Journal, delivery: Delivery, repository: Repository | None,
         "run_id": started.run_id,
         "run_name": started.run_name,
     }
-    settle(journal, delivery.model_copy(update=changes))
+    settle(journal, *made_way, delivery.model_copy(update=changes))
     logger.info(
         "%s: %s started as %s%s",
         delivery.repository,
@@ -110,14 +111,31 @@ def _older(journal: Journal, delivery: Delivery) -> tuple[Delivery, ...]:
 def _postpone(journal: Journal, delivery: Delivery, error: NotStarted) -> None:
     attempts = delivery.attempts + 1
     now = time.time()
-    given_up = not now < delivery.received_at + error.patience_s
+    # Not from its arrival: it may have waited for long, as after a night without the receiver.
+    first = delivery.first_attempt_at or now
+    given_up = not now < first + error.patience_s
+    reason = error.message + (_left_behind(journal, delivery) if given_up else "")
     changes = {
         "state": "dead" if given_up else "accepted",
-        "reason": error.message,
+        "reason": reason,
         "attempts": attempts,
+        "first_attempt_at": first,
         "next_attempt_at": now + min(MAX_PAUSE_S, 2.0 ** min(attempts - 1, 10)),
     }
     settle(journal, delivery.model_copy(update=changes))
     level = logging.ERROR if given_up or isinstance(error, NotReady) else logging.WARNING
     outcome = "given up; pt-pipeline deliveries replay tries again" if given_up else "tried again later"
-    logger.log(level, "%s: %s is %s: %s", delivery.repository, delivery.id, outcome, error.message)
+    logger.log(level, "%s: %s is %s: %s", delivery.repository, delivery.id, outcome, reason)
+
+
+def _left_behind(journal: Journal, delivery: Delivery) -> str:
+    """Return, in words, which older deliveries made way for one that came to nothing."""
+    ended = f"(delivery {delivery.id})"
+    older = [
+        one.id
+        for one in earlier(journal, delivery)
+        if one.state == "superseded" and one.reason.endswith(ended)
+    ]
+    return (
+        f"; it took the place of {', '.join(older[:3])}, to be replayed if this one is not" if older else ""
+    )

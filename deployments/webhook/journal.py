@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     reason TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0,
     next_attempt_at REAL NOT NULL DEFAULT 0,
+    first_attempt_at REAL,
     run_id TEXT,
     run_name TEXT,
     replay_of TEXT,
@@ -39,7 +40,7 @@ CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
 """
 _FIELDS = (
     'seq, id, repository, branch, "commit", "before", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
-    "run_id, run_name, replay_of"
+    "first_attempt_at, run_id, run_name, replay_of"
 )
 
 
@@ -70,6 +71,8 @@ class Delivery(Record):
     """How often starting the run was tried."""
     next_attempt_at: float = 0.0
     """When it is tried next, in seconds since 1970."""
+    first_attempt_at: float | None = None
+    """When it was first tried, in seconds since 1970."""
     run_id: str | None = None
     """The Prefect flow run."""
     run_name: str | None = None
@@ -150,8 +153,10 @@ def _written(journal: Journal) -> Iterator[sqlite3.Connection]:
 
 def _upgrade(database: sqlite3.Connection) -> None:
     """Add what a journal of an earlier version lacks."""
-    if not any(row["name"] == "before" for row in database.execute("PRAGMA table_info(deliveries)")):
-        database.execute('ALTER TABLE deliveries ADD COLUMN "before" TEXT')
+    there = {row["name"] for row in database.execute("PRAGMA table_info(deliveries)")}
+    for name, kind in (("before", "TEXT"), ("first_attempt_at", "REAL")):
+        if name not in there:
+            database.execute(f'ALTER TABLE deliveries ADD COLUMN "{name}" {kind}')
 
 
 def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
@@ -218,25 +223,17 @@ def next_waiting(journal: Journal) -> Delivery | None:
     return _delivery(row) if row else None
 
 
-def settle(journal: Journal, delivery: Delivery) -> None:
-    """Write what became of a delivery.
+def settle(journal: Journal, *deliveries: Delivery) -> None:
+    """Write what became of deliveries, of all or of none.
 
-    A newer commit may have taken its place in the meantime: then only a run that was made is written over that.
+    A newer commit may have taken the place of one in the meantime: then only a run that was made is written over that.
     """
     with _written(journal) as database:
-        database.execute(
-            "UPDATE deliveries SET state = ?, reason = ?, attempts = ?, next_attempt_at = ?, run_id = ?, run_name = ? "
-            "WHERE seq = ? AND (state = 'accepted' OR ? IN ('started', 'cancelled'))",
-            (
-                delivery.state,
-                delivery.reason,
-                delivery.attempts,
-                delivery.next_attempt_at,
-                delivery.run_id,
-                delivery.run_name,
-                delivery.seq,
-                delivery.state,
-            ),
+        database.executemany(
+            "UPDATE deliveries SET state = :state, reason = :reason, attempts = :attempts, run_id = :run_id, "
+            "run_name = :run_name, next_attempt_at = :next_attempt_at, first_attempt_at = :first_attempt_at "
+            "WHERE seq = :seq AND (state = 'accepted' OR :state IN ('started', 'cancelled'))",
+            [delivery.model_dump() for delivery in deliveries],
         )
 
 

@@ -31,7 +31,7 @@ class NotStarted(PtCoreError):
     """Prefect made no run."""
 
     patience_s: ClassVar[float] = 0.0
-    """How long after its arrival a delivery is tried again on this failure."""
+    """How long after its first try a delivery is tried again on this failure."""
 
 
 class Unreachable(NotStarted):

@@ -1,0 +1,95 @@
+"""What becomes of deliveries when Prefect fails, with the real journal and the real dispatcher."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from receiving import commit
+
+from deployments.webhook.dispatcher import attempt
+from deployments.webhook.journal import Delivery, Journal, add, find, next_waiting, open_journal
+from deployments.webhook.runs import NotStarted, Refused, Started, Unreachable
+from deployments.webhook_config import Repository
+
+REPOSITORY = Repository(name="team/models", provider="github", clone_url="https://git.example/models.git")
+WEEK_S = 7 * 86_400
+
+
+def accepted(journal: Journal, number: int) -> Delivery:
+    entry = add(
+        journal,
+        Delivery(
+            id=f"d-{number}",
+            repository=REPOSITORY.name,
+            branch="main",
+            commit=commit(number),
+            received_at=time.time() - WEEK_S,
+        ),
+    )
+    return entry.delivery
+
+
+def tried(journal: Journal, error: NotStarted) -> Delivery:
+    """Try the next delivery once while Prefect fails so, and return what became of it."""
+
+    def start(delivery: Delivery, repository: Repository, *, older_keys: Sequence[str]) -> Started:
+        raise error
+
+    delivery = next_waiting(journal)
+    assert delivery is not None
+    attempt(journal, delivery, REPOSITORY, start)
+    return find(journal, delivery.id)[0]
+
+
+def test_patience_begins_with_the_first_try_however_long_a_delivery_waited(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    accepted(journal, 1)
+    assert tried(journal, Unreachable("away")).state == "accepted"
+    with sqlite3.connect(journal.path) as database:
+        database.execute("UPDATE deliveries SET first_attempt_at = first_attempt_at - 86401")
+    database.close()
+    assert tried(journal, Unreachable("away")).state == "dead"
+
+
+def test_a_delivery_that_comes_to_nothing_names_those_that_made_way_for_it(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    accepted(journal, 1)
+    accepted(journal, 2)
+    dead = tried(journal, Refused("no"))
+    assert (dead.id, dead.state) == ("d-2", "dead")
+    assert dead.reason == "no; it took the place of d-1, to be replayed if this one is not"
+
+
+def test_what_made_way_and_what_was_started_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    def start(delivery: Delivery, repository: Repository, *, older_keys: Sequence[str]) -> Started:
+        return Started(run_id="r", run_name="n", cancelled=tuple(older_keys))
+
+    journal = open_journal(tmp_path)
+    attempt(journal, find(journal, accepted(journal, 1).id)[0], REPOSITORY, start)
+    accepted(journal, 2)
+    with sqlite3.connect(journal.path) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE UPDATE ON deliveries WHEN NEW.id = 'd-2' "
+            "BEGIN SELECT RAISE(FAIL, 'disk full'); END"
+        )
+    with pytest.raises(sqlite3.Error, match="disk full"):
+        attempt(journal, find(journal, "d-2")[0], REPOSITORY, start)
+    assert [one.state for one in find(journal, "d-")] == ["started", "accepted"]
+    database.execute("DROP TRIGGER full")
+    database.close()
+    attempt(journal, find(journal, "d-2")[0], REPOSITORY, start)
+    assert [one.state for one in find(journal, "d-")] == ["cancelled", "started"]
+
+
+def test_a_journal_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    with sqlite3.connect(journal.path) as database:
+        for name in ("before", "first_attempt_at"):
+            database.execute(f'ALTER TABLE deliveries DROP COLUMN "{name}"')
+    database.close()
+    accepted(open_journal(tmp_path), 1)
+    assert next_waiting(journal) is not None
