@@ -244,16 +244,19 @@ def _expired(provider: str, number: int, chance: random.Random) -> bytes:
     return signed(provider, body, delivery=str(uuid.uuid4()), age=age).raw()
 
 
+def _under_another_id(chance: random.Random) -> bytes:
+    """One of the good requests, overheard: its signature covers the body alone."""
+    provider = chance.choice(("github", "bitbucket", "gitea", "forgejo"))
+    return good(provider, -ALL.index(provider), str(uuid.uuid4()))
+
+
 def hostile(number: int, chance: random.Random, sent: list[bytes]) -> tuple[str, bytes]:
     """Return one request that must start nothing, and what kind it is; ``sent`` are good ones to send again."""
     provider = chance.choice(ALL)
     fine = signed(provider, json.dumps(payload(provider, number)).encode(), delivery=str(uuid.uuid4()))
     wrong = _wrong_secret(provider, number, chance)
-    by_body = signed(
-        chance.choice(SIGNED_BODY),
-        b'{"a": ' + json.dumps(f"{number}").encode() + b"}",
-        delivery=str(uuid.uuid4()),
-    )
+    signer = chance.choice(SIGNED_BODY)
+    by_body = signed(signer, json.dumps(payload(signer, number)).encode(), delivery=str(uuid.uuid4()))
     kinds: dict[str, Callable[[], bytes]] = {
         "proof": lambda: _change_proof(fine, chance),
         "secret": lambda: wrong.raw(),
@@ -266,6 +269,7 @@ def hostile(number: int, chance: random.Random, sent: list[bytes]) -> tuple[str,
         "garbage": lambda: chance.randbytes(chance.randrange(1, 2_000)),
         "expired": lambda: _expired(chance.choice(["standard", "gitlab-signed"]), number, chance),
         "again": lambda: chance.choice(sent),
+        "same body": lambda: _under_another_id(chance),
     }
     kind = chance.choice(list(kinds))
     return kind, kinds[kind]()
