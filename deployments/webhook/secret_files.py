@@ -25,11 +25,12 @@ def read_secrets(config: WebhookConfig, *, base: Path, secret_file: Path | None)
     Args:
         config: the repositories.
         base: folder that the paths in the configuration start from.
-        secret_file: the file for those without one of their own; PT_PIPELINE_WEBHOOK_SECRET if it is ``None``. A file
+        secret_file: the file for those without one of their own; PT_PIPELINE_WEBHOOK_SECRET if it is ``None``; both may
+            be given if they are the same. A file
             holds one secret, or two on two lines while the Git host is moved from one to the other.
 
     Raises:
-        ConfigError: there is none, or one is empty, short or not of the form that its provider signs with.
+        ConfigError: there is none, two differ, or one is empty, short or not of the form that its provider signs with.
     """
     own = {one.name: base / one.secret_file for one in config.repositories if one.secret_file is not None}
     shared = _shared(secret_file)
@@ -48,6 +49,11 @@ def read_secrets(config: WebhookConfig, *, base: Path, secret_file: Path | None)
 def _shared(secret_file: Path | None) -> tuple[str, list[str]]:
     # Taken out of the environment, so that no library or child process of the receiver can show it.
     value = os.environ.pop(SECRET_VARIABLE, "").strip()
+    if secret_file and value and value.splitlines() != _lines(secret_file):
+        raise ConfigError(
+            f"{secret_file} and {SECRET_VARIABLE} hold different webhook secrets; unset {SECRET_VARIABLE}, or leave "
+            "--secret-file out"
+        )
     where, lines = (
         (str(secret_file), _lines(secret_file)) if secret_file else (SECRET_VARIABLE, value.splitlines())
     )
@@ -79,7 +85,10 @@ def _decode(line: str, provider: Provider, where: str) -> bytes:
     except ValueError:
         secret = b""
     if not secret:
-        raise ConfigError(f"{where}: {provider} signs with a secret of the form whsec_<base64>")
+        raise ConfigError(
+            f"{where}: {provider} signs with a secret of the form whsec_<base64>; make one: "
+            'echo "whsec_$(openssl rand -base64 32)", and give the same to the sender'
+        )
     return _long_enough(secret, where)
 
 

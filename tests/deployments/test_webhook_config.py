@@ -102,6 +102,20 @@ def test_a_secret_in_the_environment_is_taken_out_of_it(
     assert SECRET_VARIABLE not in os.environ
 
 
+def test_two_secrets_that_differ_are_refused_and_hosts_that_sign_plainly_take_the_text_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    (tmp_path / "secret").write_text(made + "\n")
+    settings = config(tmp_path, GOOD)
+    monkeypatch.setenv(SECRET_VARIABLE, SECRET)
+    with pytest.raises(ConfigError, match="different webhook secrets"):
+        read_secrets(settings, base=tmp_path, secret_file=tmp_path / "secret")
+    monkeypatch.setenv(SECRET_VARIABLE, made)
+    found = read_secrets(settings, base=tmp_path, secret_file=tmp_path / "secret")
+    assert found == {"team/models": (made.encode(),)}
+
+
 def test_a_repository_may_have_a_secret_of_its_own_and_standard_webhooks_one_of_its_form(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
