@@ -14,6 +14,11 @@ deliveries = typer.Typer(help="The pushes that the webhook receiver accepted: li
 
 Identity = Annotated[str, typer.Argument(metavar="ID", help="A delivery's id, or its first characters.")]
 
+OfRepository = Annotated[
+    str | None,
+    typer.Option("--repository", metavar="NAME", help="Where deliveries of several have the same id."),
+]
+
 
 @deliveries.callback(invoke_without_command=True)
 def deliveries_default(context: typer.Context, home: HomeFolder = None, as_json: Json = False) -> None:
@@ -39,19 +44,27 @@ def deliveries_list(
 
 
 @deliveries.command("show")
-def deliveries_show(identity: Identity, home: HomeFolder = None, as_json: Json = False) -> None:
+def deliveries_show(
+    identity: Identity, repository: OfRepository = None, home: HomeFolder = None, as_json: Json = False
+) -> None:
     """Show all that is known of one delivery."""
     from deployments.webhook.show import show_delivery as command
 
-    guarded(lambda: command(identity, activate(home), as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(identity, activate(home), repository=repository, as_json=as_json), as_json=as_json
+    )
 
 
 @deliveries.command("replay")
-def deliveries_replay(identity: Identity, home: HomeFolder = None, as_json: Json = False) -> None:
+def deliveries_replay(
+    identity: Identity, repository: OfRepository = None, home: HomeFolder = None, as_json: Json = False
+) -> None:
     """Start a run at the commit of a delivery once more, also of one that was given up.
 
     The receiver picks it up within a second; without one running, when it runs next. Queued runs of newer commits stay.
     """
     from deployments.webhook.show import replay_delivery as command
 
-    guarded(lambda: command(identity, activate(home), as_json=as_json), as_json=as_json)
+    guarded(
+        lambda: command(identity, activate(home), repository=repository, as_json=as_json), as_json=as_json
+    )

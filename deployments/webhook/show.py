@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 
 from rich.markup import escape
 from rich.table import Table
@@ -40,13 +41,13 @@ def list_deliveries(home: Home, *, last: int, state: State | None, as_json: bool
     results.print(table)
 
 
-def show_delivery(identity: str, home: Home, *, as_json: bool) -> None:
+def show_delivery(identity: str, home: Home, *, repository: str | None, as_json: bool) -> None:
     """Print one delivery.
 
     Raises:
         ConfigError: there is none of that id, or more than one.
     """
-    delivery = _one(_journal(home), identity)
+    delivery = _one(_journal(home), identity, repository)
     if as_json:
         print_json(_document(delivery))
         return
@@ -55,18 +56,19 @@ def show_delivery(identity: str, home: Home, *, as_json: bool) -> None:
             print_line(name.replace("_", " "), str(value))
 
 
-def replay_delivery(identity: str, home: Home, *, as_json: bool) -> None:
+def replay_delivery(identity: str, home: Home, *, repository: str | None, as_json: bool) -> None:
     """Put a delivery into the journal once more, under an id of its own.
 
     Raises:
         ConfigError: there is none of that id, or more than one.
     """
     journal = _journal(home)
-    old = _one(journal, identity)
+    old = _one(journal, identity, repository)
     first = old.replay_of or old.id
-    replays = sum(one.replay_of == first for one in find(journal, first))
+    replays = sum(one.replay_of == first and one.repository == old.repository for one in find(journal, first))
     new = Delivery(
-        id=f"{first}.replay{replays + 1}",
+        # Prefect keeps its keys for longer than a journal lives: the same id again would start nothing.
+        id=f"{first}.replay{replays + 1}-{token_hex(3)}",
         repository=old.repository,
         branch=old.branch,
         commit=old.commit,
@@ -87,15 +89,15 @@ def _journal(home: Home) -> Journal:
     return open_journal(Path(home.root) / "webhooks")
 
 
-def _one(journal: Journal, identity: str) -> Delivery:
-    found = find(journal, identity)
+def _one(journal: Journal, identity: str, repository: str | None) -> Delivery:
+    found = [one for one in find(journal, identity) if repository in (None, one.repository)]
     exact = [one for one in found if one.id == identity]
     chosen = exact or found
     if not chosen:
         raise ConfigError(f"{identity}: there is no such delivery; pt-pipeline deliveries lists them")
     if len(chosen) > 1:
         raise ConfigError(
-            f"{identity}: {len(chosen)} deliveries begin so; give more of the id",
+            f"{identity}: {len(chosen)} deliveries begin so; give more of the id, or --repository",
             details=[f"{one.id}  {one.repository}" for one in chosen],
         )
     return chosen[0]

@@ -13,7 +13,10 @@ from receiving import commit
 from deployments.webhook.dispatcher import attempt
 from deployments.webhook.journal import Delivery, Journal, add, find, next_waiting, open_journal
 from deployments.webhook.runs import NotStarted, Refused, Started, Unreachable
+from deployments.webhook.show import replay_delivery
 from deployments.webhook_config import Repository
+from flows.home import Home
+from pt_core.errors import ConfigError
 
 REPOSITORY = Repository(name="team/models", provider="github", clone_url="https://git.example/models.git")
 WEEK_S = 7 * 86_400
@@ -93,3 +96,14 @@ def test_a_journal_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> N
     database.close()
     accepted(open_journal(tmp_path), 1)
     assert next_waiting(journal) is not None
+
+
+def test_one_id_in_two_repositories_is_told_apart_by_the_repository(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "webhooks")
+    for name in ("team/one", "team/two"):
+        add(journal, Delivery(id="d", repository=name, branch="main", commit=commit(1), received_at=0))
+    home = Home(root=str(tmp_path))
+    with pytest.raises(ConfigError, match="or --repository"):
+        replay_delivery("d", home, repository=None, as_json=True)
+    replay_delivery("d", home, repository="team/two", as_json=True)
+    assert [one.repository for one in find(journal, "d.replay1")] == ["team/two"]
