@@ -56,7 +56,7 @@ def find_run(tracking_uri: str, name: str) -> StoredRun:
     with asked(tracking_uri) as client:
         found = [run for run in _found(client, name) if run.data.tags.get("role") == "pipeline"]
     if not found:
-        raise ConfigError(f"no pipeline run {name!r} in the MLflow at {where}")
+        raise ConfigError(f"no run {name!r} in the MLflow at {where}")
     if len(found) > 1:
         ids = ", ".join(run.info.run_id for run in found)
         raise ConfigError(f"{len(found)} runs in the MLflow at {where} are named {name!r}; give an id: {ids}")

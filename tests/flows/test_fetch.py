@@ -432,11 +432,11 @@ def test_a_checkpoint_that_nobody_trusted_signed_is_refused(made, home, spoilt) 
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ("nobody", "no pipeline run 'nobody'"),
+        ("nobody", "no run 'nobody'"),
         ("a' OR 'b", "expected the name of a run"),
         ("../first-run", "expected the name of a run"),
         ("runs:/first-run/dataset", "expected runs:/RUN/checkpoint"),
-        ("0" * 32, "no pipeline run"),
+        ("0" * 32, "no run"),
     ],
 )
 def test_what_names_no_run_is_said(home: Home, named: str, said: str) -> None:
