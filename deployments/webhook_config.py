@@ -23,8 +23,8 @@ _ADDRESS = re.compile(
 )
 _PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@|https?://[^/@]+@")
 
-_TELLS_PATHS = ("github", "standard")
-"""Whose pushes name every changed path, or say that they do not."""
+_TELLS_FORCED = ("github", "standard")
+"""Whose pushes say when they may have changed more than they list."""
 
 TEMPLATE = """\
 # The repositories whose pushes start a run. Each is answered at /hooks/<name>, for example
@@ -35,7 +35,7 @@ TEMPLATE = """\
 #     provider: github                 # github, gitlab-token, gitlab-signed, gitea, forgejo, bitbucket, standard
 #     clone_url: https://github.com/team/models.git
 #     branch: main                     # this branch, to the letter
-#     paths: []                        # run only if one of these changed, as in .gitignore (github, standard)
+#     paths: []                        # run only if one of these changed, as in .gitignore; empty: always
 #     config: pipeline.yaml            # the configuration to run, in the pushed commit
 #     deployment: retrain/retrain-on-push
 #     secret_file: null                # a secret of this repository's own; the receiver's if left out
@@ -55,8 +55,10 @@ class Repository(Record):
     branch: str = "main"
     """The branch whose pushes count, to the letter."""
     paths: tuple[str, ...] = ()
-    """Patterns as in .gitignore: a push that changed none of them starts nothing; empty for any. GitHub and Standard
-    Webhooks only: the other hosts do not say every path, or not that a push was forced."""
+    """Patterns as in .gitignore: a push that changed none of them starts nothing; empty for any. Not at Bitbucket, which
+    names no path; at GitLab, Gitea and Forgejo, which do not say that a push was forced, with protected: true."""
+    protected: bool = False
+    """Whether the host refuses forced pushes to the branch, as GitLab does with a default branch."""
     config: str = "pipeline.yaml"
     """The configuration to run, as a path in the pushed commit."""
     deployment: str = "retrain/retrain-on-push"
@@ -139,10 +141,12 @@ class Repository(Record):
 
     @model_validator(mode="after")
     def _paths_that_can_be_told(self) -> Self:
-        if self.paths and self.provider not in _TELLS_PATHS:
+        if self.paths and self.provider == "bitbucket":
+            raise ValueError("bitbucket does not say which paths a push changed; leave paths empty")
+        if self.paths and self.provider not in _TELLS_FORCED and not self.protected:
             raise ValueError(
-                f"{self.provider} does not say all that a forced push changed, so that some would be passed over; "
-                "leave paths empty"
+                f"{self.provider} does not say that a push was forced, which may change more than it lists; protect the "
+                "branch from forced pushes there and set protected: true, or leave paths empty"
             )
         return self
 

@@ -68,7 +68,7 @@ class _Path(_Read):
 
 
 class _GitHubPush(_Read):
-    """Also what Gitea and Forgejo send, without ``forced``: their settings take no paths."""
+    """Also what Gitea and Forgejo send, without ``forced`` and with a count of the commits."""
 
     repository: _FullName
     ref: str
@@ -77,6 +77,7 @@ class _GitHubPush(_Read):
     created: bool = False
     deleted: bool = False
     forced: bool = False
+    total_commits: int | None = None
     commits: list[_Commit] | None = None
 
 
@@ -85,6 +86,8 @@ class _GitLabPush(_Read):
     ref: str
     after: str
     before: str | None = None
+    total_commits_count: int | None = None
+    commits: list[_Commit] | None = None
 
 
 class _Target(_Read):
@@ -165,7 +168,7 @@ def _from_github(tree: dict[str, object]) -> Iterable[Push]:
     payload = _GitHubPush.model_validate(tree)
     commits = payload.commits or ()
     # A forced or a new branch also changes what its commits do not list.
-    known = not (payload.forced or payload.created)
+    known = not (payload.forced or payload.created) and payload.total_commits in (None, len(commits))
     yield Push(
         repository=payload.repository.full_name,
         ref=payload.ref,
@@ -178,11 +181,13 @@ def _from_github(tree: dict[str, object]) -> Iterable[Push]:
 
 def _from_gitlab(tree: dict[str, object]) -> Iterable[Push]:
     payload = _GitLabPush.model_validate(tree)
+    commits = payload.commits or ()
+    known = payload.total_commits_count == len(commits)
     yield Push(
         repository=payload.project.path_with_namespace,
         ref=payload.ref,
         commit=payload.after,
-        paths=None,
+        paths=_all_paths(commits) if known else None,
         before=payload.before,
     )
 

@@ -41,7 +41,7 @@ GITLAB = {
     "after": SHA,
     "project": {"path_with_namespace": "team/models"},
     "commits": COMMITS,
-    "total_commits_count": 1,
+    "total_commits_count": len(COMMITS),
 }
 BITBUCKET = {
     "repository": {"full_name": "team/models"},
@@ -78,6 +78,7 @@ def settings(provider: str, **changes: object) -> Repository:
             "name": "team/models",
             "provider": provider,
             "clone_url": "https://git.example/team/models.git",
+            "protected": True,
             **changes,
         }
     )
@@ -138,7 +139,7 @@ def test_tags_and_deletions_start_nothing() -> None:
     ],
 )
 def test_paths_are_patterns_as_in_gitignore(paths: tuple[str, ...], runs: bool) -> None:
-    for provider in ("github", "standard"):
+    for provider in ("github", "standard", "gitlab-token", "gitlab-signed", "gitea", "forgejo"):
         assert (outcome(provider, *ALL[provider], paths=paths) == SHA) is runs
     assert "none of the 2 changed paths" in outcome("github", "push", GITHUB, paths=("docs/",))
 
@@ -153,6 +154,9 @@ def test_paths_are_patterns_as_in_gitignore(paths: tuple[str, ...], runs: bool) 
         ("github", {"commits": [{"id": SHA}]}),
         ("github", {"commits": [{"added": [f"f{i}" for i in range(300)], "modified": [], "removed": []}]}),
         ("github", {"before": ZERO}),
+        ("gitea", {"before": ZERO}),
+        ("gitlab-token", {"before": ZERO}),
+        ("gitlab-token", {"total_commits_count": 21}),
     ],
 )
 def test_a_push_that_does_not_list_all_its_paths_is_run_whatever_it_lists(
