@@ -73,6 +73,8 @@ def train(run: TrackedRun, result: RunResult) -> None:
         for epoch in result.checkpoint.history[:3]:
             figures = {"train_loss": epoch.train_loss}
             told(Progress(done=epoch.epoch, total=20, step=epoch.epoch, figures=figures))
+    # MLflow tells points apart by the millisecond, and a training does not end in the one of its last epoch.
+    time.sleep(0.01)
 
 
 def log_rest(run: TrackedRun, result: RunResult, folder: Path) -> None:
