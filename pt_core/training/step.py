@@ -120,10 +120,8 @@ def _forward(session: Session, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.
 
 def _clip(session: Session) -> torch.Tensor:
     """Clip the gradients; return their norm before."""
-    # Those of the optimizer: walking through the network's modules in every step takes longer than the norm.
-    groups = session.optimizer.param_groups
-    parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in parameters])
+    parameters = [p for p in session.network.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if session.config.max_gradient_norm is not None:
         nn.utils.clip_grads_with_norm_(parameters, session.config.max_gradient_norm, norm)
     return norm
