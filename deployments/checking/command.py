@@ -37,7 +37,8 @@ def check_deployments(file: Path | None, *, as_json: bool) -> None:
         for one in found:
             line = f"{path}:{one.line}: {one.where}: {one.problem}"
             results.print(line, markup=False, highlight=False, soft_wrap=True)
-        results.print(_summary(path, len(found)), style="red" if found else "green", highlight=False)
+        colour = "red" if found else "green"
+        results.print(_summary(path, len(found)), style=colour, markup=False, highlight=False, soft_wrap=True)
     if found:
         raise typer.Exit(ConfigError.exit_code)
 

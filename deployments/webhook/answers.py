@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Self
 
-from pt_core.errors import PtCoreError
 from pt_core.record import Record
 
 MAX_TEXT = 120
@@ -39,17 +36,14 @@ class Answer(Record):
         ).encode() + body
 
 
-class RequestRefused(PtCoreError):
-    """A request is malformed, too large, or not signed as its repository's settings ask."""
+class RequestRefused(Exception):
+    """A request is malformed, too large, or not signed as its settings ask; its sender is told, and nobody else."""
 
-    def __init__(self, message: str, *, status: int = 400, details: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, *, status: int = 400) -> None:
         """Keep the HTTP status beside the sentence."""
-        super().__init__(message, details=details)
+        super().__init__(message)
+        self.message = message
         self.status = status
-
-    def with_message(self, message: str) -> Self:
-        """Return the same refusal under another sentence."""
-        return type(self)(message, status=self.status, details=self.details)
 
     def answer(self) -> Answer:
         """Return what the sender is told."""

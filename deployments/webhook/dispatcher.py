@@ -114,7 +114,7 @@ def _postpone(journal: Journal, delivery: Delivery, error: NotStarted) -> None:
     # Not from its arrival: it may have waited for long, as after a night without the receiver.
     first = delivery.first_attempt_at or now
     given_up = not now < first + error.patience_s
-    reason = error.message + (_left_behind(journal, delivery) if given_up else "")
+    reason = str(error) + (_left_behind(journal, delivery) if given_up else "")
     changes = {
         "state": "dead" if given_up else "accepted",
         "reason": reason,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 from deployments.webhook.journal import Delivery
 from deployments.webhook_config import Repository
 from flows.pushed import PUSH_COMMIT_VARIABLE
-from pt_core.errors import PtCoreError
 from pt_core.record import Record
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ _CANCELLED = frozenset({"CANCELLING", "CANCELLED"})
 TIMEOUT_S = 10.0
 
 
-class NotStarted(PtCoreError):
-    """Prefect made no run."""
+class NotStarted(Exception):
+    """Prefect made no run; the journal says why, in the error's own words."""
 
     patience_s: ClassVar[float] = 0.0
     """How long after its first try a delivery is tried again on this failure."""
