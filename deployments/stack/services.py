@@ -12,9 +12,10 @@ from pydantic import Field
 from deployments.foreign_pages import HOSTS_VARIABLE
 from deployments.stack.hosts import EVERYWHERE, allowed_hosts, origins
 from deployments.stack.options import StackOptions
-from deployments.webhook.runs import PUSH_COMMIT, PUSH_REPOSITORY
+from deployments.webhook.runs import PUSH_REPOSITORY
 from deployments.webhook.secret_files import SECRET_VARIABLE
 from flows.home import Home
+from flows.pushed import PUSH_COMMIT_VARIABLE
 from flows.stack_state import STACK_VARIABLE, without_proxy
 from pt_core.isolation import CODE_PATH_VARIABLE
 from pt_core.keys import HOME_VARIABLE
@@ -32,7 +33,7 @@ _NOT_INHERITED = (
     SECRET_VARIABLE,
     # Prefect would put them into the deployments, and each run has its own.
     PUSH_REPOSITORY,
-    PUSH_COMMIT,
+    PUSH_COMMIT_VARIABLE,
     CODE_PATH_VARIABLE,
 )
 """What the shell of ``up`` may hold and no service is given."""

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 PUSH_REPOSITORY = "PT_PIPELINE_PUSH_REPOSITORY"
-PUSH_COMMIT = PUSH_COMMIT_VARIABLE
-"""What the pull step of the deployment fills in: the address to clone, and the commit to check out."""
+"""What the pull step of the deployment clones; it checks out the commit of flows.pushed."""
 
 _NOT_BEGUN = frozenset({"SCHEDULED", "PENDING"})
 """Types of the states before the first step; a run that waits to be tried again has them too, with a count of its tries."""
@@ -75,7 +74,7 @@ def start_run(delivery: Delivery, repository: Repository, *, older_keys: Sequenc
             idempotency_key=delivery.idempotency_key(repository.deployment),
             # Prefect fills in {{ }} here: the address is of our settings, the commit is plain hex.
             job_variables={
-                "env": {PUSH_REPOSITORY: repository.clone_url, PUSH_COMMIT: delivery.commit},
+                "env": {PUSH_REPOSITORY: repository.clone_url, PUSH_COMMIT_VARIABLE: delivery.commit},
             },
         )
         cancelled = _cancel_older(client, run, delivery, older_keys) if older_keys else ()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from flows.cli.display import terminal_display
-from flows.cli.output import fail, messages
 from flows.cli.process import begin
-from flows.cli.run import show
+from flows.cli.run import run_and_show
 from flows.home import Home
 from flows.servers import check_servers
 from pt_core.decision.result import RunResult
-from pt_core.errors import PtCoreError
 
 _NO_PROMOTION = "promotion.after_run=false"
 """Measuring is no release: whoever wants one says so by a setting after this, or by pt-pipeline promote."""
@@ -41,18 +38,8 @@ def evaluate(run: str, config: str, overrides: tuple[str, ...], home: Home, *, a
         checked = check_for_checkpoint(run, config, changes)
     name = begin(f"{checked.settings.name}-evaluate", home)
     from flows.evaluate import evaluate as flow
-    from tasks.progress import use_display
 
     named = flow.with_options(flow_run_name=name)
-    refused: PtCoreError | None = None
-    with terminal_display(messages) as display, use_display(display):
-        try:
-            named(run, config, promote="as configured", overrides=changes)
-        except PtCoreError as error:
-            if not any(home.runs.glob(f"{name}-*/run.json")):
-                raise
-            refused = error
-    (folder,) = home.runs.glob(f"{name}-*")
-    show(folder, home, exit_code=refused.exit_code if refused else 0, as_json=as_json)
-    if refused:
-        fail(refused)
+    run_and_show(
+        lambda: named(run, config, promote="as configured", overrides=changes), name, home, as_json=as_json
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -44,13 +45,26 @@ def run(
     given = find_checkpoint(str(checkpoint), base_dir=Path(), where="--from") if checkpoint else None
     name = begin(settings.name, home, mlflow_may_be_away=True)
     from flows.lifecycle import lifecycle
-    from tasks.progress import use_display
 
     named = lifecycle.with_options(flow_run_name=name)
+    run_and_show(
+        lambda: named(config, overrides, given.directory if given else None), name, home, as_json=as_json
+    )
+
+
+def run_and_show(flow: Callable[[], object], name: str, home: Home, *, as_json: bool) -> None:
+    """Run a flow with progress on the terminal, then print the result that it stored under its name.
+
+    Raises:
+        PtCoreError: it ended before there was a result.
+        Exit: there is one, and the gate refused it or its promotion failed.
+    """
+    from tasks.progress import use_display
+
     refused: PtCoreError | None = None
     with terminal_display(messages) as display, use_display(display):
         try:
-            named(config, overrides, given.directory if given else None)
+            flow()
         except PtCoreError as error:
             # Also where the run is finished and its promotion failed, there is a result to show.
             if not any(home.runs.glob(f"{name}-*/run.json")):
