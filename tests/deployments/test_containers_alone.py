@@ -183,10 +183,10 @@ def test_a_push_of_the_largest_size_passes_and_a_larger_one_does_not(
     # It may hang up while the body is still coming, and tells the receiver by hanging up there too.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         assert _ask(port, "POST", "/hooks/team/models", bytes(25 * 2**20 + 1)) == 413
-    assert all(num_bytes <= 25 * 2**20 for _, _, num_bytes in reached)
-    reached.clear()
     assert _ask(port, "POST", "/hooks/team/models", b"{}", **{"X-Long": "a" * 40_000}) == 431
-    assert reached == []
+    # The receiver may notice only now that the body it was reading ends early: what it keeps is told by its headers.
+    assert all(num_bytes <= 25 * 2**20 for _, _, num_bytes in reached)
+    assert not any("X-Long" in headers for _, headers, _ in reached)
 
 
 def test_a_sender_of_half_a_header_is_let_go(proxy: dict[str, int]) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 from prefect import flow
+from prefect.events.clients import NullEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.testing.utilities import prefect_test_harness
 from safetensors.numpy import load_file, save_file
 from tiny_fixtures import dataset
@@ -27,8 +29,13 @@ LAYER = "network.1.4.weight"
 
 @pytest.fixture(autouse=True)
 def _server() -> Iterator[None]:
-    with prefect_test_harness():
-        yield
+    # Nobody reads the events, and the harness waits for every one of them: for minutes, where the server is slow.
+    EventsWorker.set_client_override(NullEventsClient)
+    try:
+        with prefect_test_harness():
+            yield
+    finally:
+        EventsWorker.set_client_override(None)
 
 
 def variant(name: str, artifact: Artifact, *failed: str) -> VariantResult:
