@@ -1,16 +1,19 @@
 """How fast training is: ours against the loop by hand, Lightning, Accelerate, skorch and Ignite, in one run.
 
     .venv/bin/python -m pip install -c constraints.txt -e '.[bench]'
-    .venv/bin/python benchmarks/training.py [--rounds 5] [--device cuda] [--work digits resnet18]
+    .venv/bin/python benchmarks/training.py [--rounds 10] [--device cuda] [--work digits resnet18]
 
 Two pieces of work: the digits with the default network, and a ResNet-18 on images of CIFAR's size (random pixels: only
 the time is of interest). Every subject of `benchmarks/loops.py` trains the same network on the same arrays by the same
 recipe, logs losses and accuracies of every epoch, and leaves a checkpoint; ours does all that the pipeline does, from
-checking the dataset's digest to the sealed checkpoint, while this process logs its epochs and the machine's load to
-MLflow as the flow does. One subject writes two durable checkpoints on its way: what each costs, as a share of the time
-between two at the default cadence, is printed below the table. Each measurement is a fresh process that trains a few steps
-first; the subjects take turns in every round, in another order each time, and a ratio is taken within its round.
-Prints a table of medians, and one JSON line last.
+checking the dataset's digest and trying the network to the sealed checkpoint, in a process that allocates as the
+flow's does, while this process logs its epochs and the machine's load to MLflow. One subject writes two durable checkpoints on its way: what each costs, as a share of the time
+between two at the default cadence, is printed below the table. Each subject is a process of its own that trains a few
+steps first; they take turns in every round, in another order each time, and a ratio is taken within its round.
+
+What mixed precision can give depends on the processor, so the convolutions of the second network are measured by
+themselves too, in FP32 and in BF16: most of the time goes there, and no loop can be much faster than they are. Prints
+tables of medians, with the quartiles of the ratios and the ratio of the fastest turns, and one JSON line last.
 """
 
 from __future__ import annotations
@@ -19,12 +22,9 @@ import argparse
 import json
 import os
 import platform
-import random
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,13 +32,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - the customary name
 from loops import LABEL_SMOOTHING, LEARNING_RATE, LOOPS, MAX_NORM, WEIGHT_DECAY, Work, quiet
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from sklearn.datasets import load_digits
+from training_table import checkpoint_cost, show, summarise
+from turns import Subject, serve, take_turns
 
-from pt_core.child import PROGRESS_VARIABLE, Progress
+from pt_core.child import PROGRESS_VARIABLE
 from pt_core.data.config import DataConfig
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.data.prepare import prepare
@@ -48,8 +48,6 @@ from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
 from pt_core.training.requests import TrainRequest
-from tasks import tracking
-from tasks.follow import followed
 
 OURS = "pt-pipeline"
 DURABLE = f"{OURS}, 2 durable checkpoints"
@@ -69,7 +67,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "digits": Task("pt_core.modeling.cnn:cnn", epochs=60, num_images=None),
-    "resnet18": Task("pt_core.modeling.resnet:resnet18", epochs=2, num_images=720),
+    "resnet18": Task("pt_core.modeling.resnet:resnet18", epochs=8, num_images=480),
 }
 
 
@@ -90,30 +88,41 @@ def make_dataset(task: Task, folder: Path) -> Dataset:
     return prepare(request)
 
 
-def measure(name: str, *, task: Task, precision: str, device: str, folder: Path) -> dict[str, float]:
-    """Train a few steps to warm up, then to the end; return seconds, accuracy and peak memory."""
+def prepared(
+    name: str, *, task: Task, precision: str, device: str, folder: Path
+) -> Callable[[], dict[str, float]]:
+    """Train a few steps to warm up; return what trains to the end and gives seconds, accuracy and peak memory."""
     dataset = make_dataset(task, folder)
-    for epochs in (1, task.epochs):
-        run_folder = folder / str(epochs)
-        run_folder.mkdir(exist_ok=True)
-        if name.startswith(OURS):
-            run = _ours(
-                dataset, task, name, precision=precision, device=device, epochs=epochs, folder=run_folder
+    make = _ours if name.startswith(OURS) else _theirs
+
+    def train_once(epochs: int) -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=folder) as run_folder:
+            run = make(
+                dataset,
+                task,
+                name,
+                precision=precision,
+                device=device,
+                epochs=epochs,
+                folder=Path(run_folder),
             )
-        else:
-            run = _theirs(
-                dataset, task, name, precision=precision, device=device, epochs=epochs, folder=run_folder
-            )
-        if device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")
-        started = time.perf_counter()
-        accuracy = run()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+            return _measured(run, device=device)
+
+    train_once(1)
+    return lambda: train_once(task.epochs)
+
+
+def _measured(run: Callable[[], float], *, device: str) -> dict[str, float]:
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    started = time.perf_counter()
+    accuracy = run()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
     return {"seconds": seconds, "accuracy": accuracy, "peak_mib": _peak_bytes(device) / 2**20}
 
 
@@ -176,144 +185,63 @@ def subjects(device: str) -> list[tuple[str, str]]:
 
 
 def run_all(name: str, *, rounds: int, device: str) -> list[dict[str, Any]]:
-    """Measure every subject once per round, each in a fresh process, in a shuffled order."""
-    found: list[dict[str, Any]] = []
-    turns = [(number, *one) for number in range(rounds) for one in _shuffled(device, number)]
-    for number, subject, precision in track(turns, description=name, console=Console(stderr=True)):
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            __file__,
-            "--one",
-            name,
-            subject,
-            precision,
-            "--device",
-            device,
+    """Give every subject its turns."""
+    commands = {
+        Subject(subject, precision, is_ours=subject.startswith(OURS)): [
+            *(sys.executable, "-W", "ignore", __file__, "--device", device),
+            *("--one", name, subject, precision),
         ]
-        done = _followed(command) if subject.startswith(OURS) else _run(command, environment={}, pass_fds=())
-        if done.returncode:
-            sys.exit(f"{subject}, {precision}: {done.stderr[-2000:]}")
-        found.append(
-            {
-                "round": number,
-                "subject": subject,
-                "precision": precision,
-                **json.loads(done.stdout.splitlines()[-1]),
-            }
+        for subject, precision in subjects(device)
+    }
+    return take_turns(commands, rounds=rounds, title=name)
+
+
+def ceiling(device: str, *, rounds: int = 20) -> float:
+    """Return how many times as fast the convolutions of a ResNet-18, forward and backward, are in BF16 on this machine.
+
+    They are compared as the subjects are: channels_last in BF16 against FP32 as it is. The shapes are those of the four
+    stages for a batch of 64 images of CIFAR's size.
+    """
+    full, low = (
+        [
+            _convolution(*shape, device=device, dtype=dtype, memory_format=memory_format)
+            for shape in ((64, 32), (128, 16), (256, 8), (512, 4))
+        ]
+        for dtype, memory_format in (
+            (torch.float32, torch.contiguous_format),
+            (torch.bfloat16, torch.channels_last),
         )
-    return found
-
-
-def _run(
-    command: list[str], *, environment: dict[str, str], pass_fds: tuple[int, ...]
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-        pass_fds=pass_fds,
     )
+    ratios = [_seconds(full, device) / _seconds(low, device) for _ in range(rounds + 3)]
+    return float(statistics.median(ratios[3:]))
 
 
-def _followed(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run ours with its epochs logged to MLflow by this process, as the flow does it."""
-    read_end, write_end = os.pipe()
-    with tempfile.TemporaryDirectory() as folder:
-        uri = f"sqlite:///{folder}/mlflow.db"
-        run = tracking.start_run(uri, experiment="speed", run_name="one", artifact_root=folder, tags={})
-        with followed(run) as log:
-            listener = threading.Thread(target=_listen, args=(read_end, log))
-            listener.start()
-            try:
-                return _run(command, environment={PROGRESS_VARIABLE: str(write_end)}, pass_fds=(write_end,))
-            finally:
-                os.close(write_end)
-                listener.join()
-
-
-def _listen(descriptor: int, log: Callable[[Progress], None]) -> None:
-    with os.fdopen(descriptor, "rb") as lines:
-        for line in lines:
-            log(Progress.from_json(line))
-
-
-def _shuffled(device: str, seed: int) -> list[tuple[str, str]]:
-    chosen = subjects(device)
-    random.Random(seed).shuffle(chosen)  # the order of measurements, nothing secret
-    return chosen
-
-
-def summarise(found: list[dict[str, Any]], device: str) -> list[dict[str, Any]]:
-    """Return the medians of each subject, with its speed as a ratio to the loop by hand in the same round."""
-    seconds = {(one["round"], one["subject"], one["precision"]): one["seconds"] for one in found}
-    rounds = sorted({one["round"] for one in found})
-    rows = []
-    for subject, precision in subjects(device):
-        own = [one for one in found if (one["subject"], one["precision"]) == (subject, precision)]
-
-        def faster(than: str, subject: str = subject, precision: str = precision) -> float:
-            return statistics.median(
-                seconds[number, "plain", than] / seconds[number, subject, precision] for number in rounds
-            )
-
-        rows.append(
-            {
-                "subject": subject,
-                "precision": precision,
-                "seconds": statistics.median(one["seconds"] for one in own),
-                "speed against plain, same precision": None if precision == "auto" else faster(precision),
-                "speed against plain fp32": faster("fp32"),
-                "peak_mib": statistics.median(one["peak_mib"] for one in own),
-                "validation_accuracy": statistics.median(one["accuracy"] for one in own),
-            }
-        )
-    return rows
-
-
-def show(name: str, rows: list[dict[str, Any]]) -> None:
-    """Print one table."""
-    table = Table(
-        "subject",
-        "precision",
-        "seconds",
-        "x plain, like for like",
-        "x plain fp32",
-        "peak MiB",
-        "accuracy",
-        title=name,
+def _convolution(
+    channels: int, size: int, *, device: str, dtype: torch.dtype, memory_format: torch.memory_format
+) -> Callable[[], object]:
+    x, kernel, gradient = (
+        torch.rand(shape, device=device).to(dtype, memory_format=memory_format)
+        for shape in ((64, channels, size, size), (channels, channels, 3, 3), (64, channels, size, size))
     )
-    for row in rows:
-        same = row["speed against plain, same precision"]
-        table.add_row(
-            row["subject"],
-            row["precision"],
-            f"{row['seconds']:.2f}",
-            "" if same is None else f"{same:.3f}",
-            f"{row['speed against plain fp32']:.2f}",
-            f"{row['peak_mib']:.0f}",
-            f"{row['validation_accuracy']:.3f}",
-        )
-    Console(width=120).print(table)
+    x.requires_grad_()
+    kernel.requires_grad_()
+    return lambda: torch.autograd.grad(F.conv2d(x, kernel, padding=1), (x, kernel), gradient)
 
 
-def checkpoint_cost(rows: list[dict[str, Any]]) -> float:
-    """Return what a durable checkpoint costs as a share of the time between two at the default cadence."""
-    seconds = {(row["subject"], row["precision"]): row["seconds"] for row in rows}
-    a_checkpoint = max(0.0, seconds[DURABLE, "fp32"] - seconds[OURS, "fp32"]) / 2
-    share = a_checkpoint / (60 * (TrainConfig().checkpoint_every_minutes or 1))
-    print(f"a durable checkpoint costs {a_checkpoint:.2f} s: {share:.2%} of the default cadence\n")
-    return share
+def _seconds(calls: list[Callable[[], object]], device: str) -> float:
+    started = time.perf_counter()
+    for call in calls:
+        call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--work", nargs="+", choices=tuple(TASKS), default=list(TASKS))
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -323,23 +251,30 @@ def main() -> None:
         if PROGRESS_VARIABLE in os.environ:
             os.environ[PROGRESS_VARIABLE] += f":{os.getpid()}"
         with tempfile.TemporaryDirectory() as folder, quiet():
-            task = TASKS[name]
-            one = measure(
-                subject, task=task, precision=precision, device=arguments.device, folder=Path(folder)
+            turn = prepared(
+                subject, task=TASKS[name], precision=precision, device=arguments.device, folder=Path(folder)
             )
-        print(json.dumps(one), flush=True)
-        os._exit(0)  # some of the libraries leave threads behind
+            serve(turn)
+        return
     card = (
         torch.cuda.get_device_name()
         if arguments.device == "cuda"
         else platform.processor() or platform.machine()
     )
     summary: dict[str, Any] = {"device": card, "torch": torch.__version__, "rounds": arguments.rounds}
+    summary["convolutions, bf16 against fp32"] = ratio = ceiling(arguments.device)
+    print(f"the convolutions of a ResNet-18 are {ratio:.2f} times as fast in BF16 as in FP32 here")
     for name in arguments.work:
-        rows = summarise(run_all(name, rounds=arguments.rounds, device=arguments.device), arguments.device)
+        found = run_all(name, rounds=arguments.rounds, device=arguments.device)
+        rows = summarise(found, subjects(arguments.device))
         show(name, rows)
-        summary[f"{name}: share of a durable checkpoint"] = checkpoint_cost(rows)
-        summary[name] = rows
+        summary[f"{name}: share of a durable checkpoint"] = checkpoint_cost(
+            found,
+            without=OURS,
+            with_two=DURABLE,
+            minutes_between=TrainConfig().checkpoint_every_minutes or 1,
+        )
+        summary[name], summary[f"{name}: every turn"] = rows, found
     print(json.dumps(summary))
 
 

@@ -152,6 +152,7 @@ def _start(network: Prepared, config: TrainConfig, num_samples: int, *, seed: in
     total_steps = config.epochs * count_batches(num_samples, config.batch_size)
     return Session(
         network=network,
+        parameters=tuple(network.parameters()),
         optimizer=optimizer,
         schedule=make_schedule(optimizer, config, total_steps=total_steps),
         scaler=torch.amp.GradScaler("cpu", enabled=False),

@@ -61,6 +61,8 @@ class Session(NamedTuple):
 
     network: nn.Module
     """The network, on the device."""
+    parameters: tuple[nn.Parameter, ...]
+    """Its parameters: walking through the modules for them in every step takes longer than the gradient's norm."""
     optimizer: Optimizer
     """Its optimizer."""
     schedule: Schedule
@@ -137,6 +139,7 @@ def start_session(
     optimizer = make_optimizer(network, config)
     return Session(
         network=network,
+        parameters=tuple(network.parameters()),
         optimizer=optimizer,
         schedule=make_schedule(optimizer, config, total_steps=total_steps),
         scaler=torch.amp.GradScaler(device, enabled=precision == "fp16-mixed"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -142,6 +143,21 @@ def free_every_other_piece(request: Word) -> Word:
     for piece in pieces[::2]:
         libc.free(piece)
     return Word(text="", number=_resident_mib() - before)
+
+
+def take_the_same_again(request: Word) -> Word:
+    """Return how many pages were new when four pieces of 16 MiB were taken, filled and freed a second time."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = 0
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        pieces = [libc.malloc(ctypes.c_size_t(16 * 2**20)) for _ in range(4)]
+        for piece in pieces:
+            ctypes.memset(piece, 1, 16 * 2**20)
+        for piece in pieces:
+            libc.free(piece)
+    return Word(text="", number=resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def _resident_mib() -> int:

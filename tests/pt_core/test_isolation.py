@@ -171,6 +171,16 @@ def test_what_a_training_frees_goes_back_to_the_system_where_it_saves_memory() -
     assert given_back < 80
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have a heap of their own")
+def test_what_a_step_of_a_training_frees_is_there_for_the_next() -> None:
+    new, kept = (
+        run("take_the_same_again", environment=environment).number
+        for environment in ({}, allocation_environment(False))
+    )
+    assert new > 10_000
+    assert kept < 100
+
+
 def test_what_the_user_said_of_the_allocation_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.perturb=1")
     assert "GLIBC_TUNABLES" not in allocation_environment(["blocks.*"])
