@@ -2,6 +2,7 @@
 
     .venv/bin/python -m pip install -c constraints.txt -e '.[bench]'
     .venv/bin/python benchmarks/training.py [--rounds 10] [--device cuda] [--work digits resnet18]
+        [--leave-out "plain channels_last" skorch]
 
 Two pieces of work: the digits with the default network, and a ResNet-18 on images of CIFAR's size (random pixels: only
 the time is of interest). Every subject of `benchmarks/loops.py` trains the same network on the same arrays by the same
@@ -21,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the customary name
 from loops import LABEL_SMOOTHING, LEARNING_RATE, LOOPS, MAX_NORM, WEIGHT_DECAY, Work, quiet
 from sklearn.datasets import load_digits
-from training_table import checkpoint_cost, show, summarise
+from training_table import checkpoint_cost, judge, summarise, table
 from turns import Subject, serve, take_turns
 
 from pt_core.child import PROGRESS_VARIABLE
@@ -43,6 +43,7 @@ from pt_core.data.config import DataConfig
 from pt_core.data.dataset import Dataset, load_split
 from pt_core.data.prepare import prepare
 from pt_core.data.requests import PrepareRequest
+from pt_core.environment import describe_environment
 from pt_core.modeling.network import build_network, complete_spec
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
@@ -51,6 +52,7 @@ from pt_core.training.requests import TrainRequest
 
 OURS = "pt-pipeline"
 DURABLE = f"{OURS}, 2 durable checkpoints"
+AUTO = f"{OURS} auto"
 PRECISIONS = ("fp32", "bf16-mixed")
 
 
@@ -63,11 +65,13 @@ class Task(NamedTuple):
     """Passes over the training split."""
     num_images: int | None
     """Random images of CIFAR's size; none for the digits."""
+    min_auto: float
+    """What ``precision: auto`` gives at least on a processor with AMX, the loop by hand in FP32 being one."""
 
 
 TASKS = {
-    "digits": Task("pt_core.modeling.cnn:cnn", epochs=60, num_images=None),
-    "resnet18": Task("pt_core.modeling.resnet:resnet18", epochs=8, num_images=480),
+    "digits": Task("pt_core.modeling.cnn:cnn", epochs=60, num_images=None, min_auto=1.8),
+    "resnet18": Task("pt_core.modeling.resnet:resnet18", epochs=16, num_images=480, min_auto=2.6),
 }
 
 
@@ -143,9 +147,9 @@ def _ours(
         weight_decay=WEIGHT_DECAY,
         label_smoothing=LABEL_SMOOTHING,
         max_gradient_norm=MAX_NORM,
-        precision="auto" if name.endswith("auto") else precision,
+        precision="auto" if name == AUTO else precision,
         device=device,
-        channels_last=name.endswith("auto"),
+        channels_last=name == AUTO,
         checkpoint_every_steps=_steps(dataset, epochs) // 2 if name == DURABLE else None,
     )
     request = TrainRequest(
@@ -181,17 +185,17 @@ def subjects(device: str) -> list[tuple[str, str]]:
     varied = ["plain compiled"] if device == "cuda" else []
     named = ["plain", "plain channels_last", *varied, *(n for n in LOOPS if not n.startswith("plain")), OURS]
     each = [(name, precision) for name in named for precision in PRECISIONS]
-    return [*each, (DURABLE, "fp32"), (f"{OURS} auto", "auto")]
+    return [*each, (DURABLE, "fp32"), (AUTO, "auto")]
 
 
-def run_all(name: str, *, rounds: int, device: str) -> list[dict[str, Any]]:
-    """Give every subject its turns."""
+def run_all(name: str, chosen: list[tuple[str, str]], *, rounds: int, device: str) -> list[dict[str, Any]]:
+    """Give each of the chosen subjects its turns."""
     commands = {
         Subject(subject, precision, is_ours=subject.startswith(OURS)): [
             *(sys.executable, "-W", "ignore", __file__, "--device", device),
             *("--one", name, subject, precision),
         ]
-        for subject, precision in subjects(device)
+        for subject, precision in chosen
     }
     return take_turns(commands, rounds=rounds, title=name)
 
@@ -244,8 +248,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--work", nargs="+", choices=tuple(TASKS), default=list(TASKS))
+    parser.add_argument("--leave-out", nargs="+", default=[], help="subjects, all but the loop by hand")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    known = {name for name, _ in subjects(arguments.device)} - {"plain"}
+    if unknown := sorted(set(arguments.leave_out) - known):
+        parser.error(f"--leave-out: no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     if arguments.one:
         name, subject, precision = arguments.one
         if PROGRESS_VARIABLE in os.environ:
@@ -256,24 +264,30 @@ def main() -> None:
             )
             serve(turn)
         return
-    card = (
-        torch.cuda.get_device_name()
-        if arguments.device == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    here = describe_environment()
+    card = torch.cuda.get_device_name() if arguments.device == "cuda" else here.cpu_model
     summary: dict[str, Any] = {"device": card, "torch": torch.__version__, "rounds": arguments.rounds}
     summary["convolutions, bf16 against fp32"] = ratio = ceiling(arguments.device)
-    print(f"the convolutions of a ResNet-18 are {ratio:.2f} times as fast in BF16 as in FP32 here")
+    print(
+        f"{card}, {here.num_cpus} cores, {', '.join(here.cpu_capabilities) or 'no BF16'}; torch {torch.__version__}"
+    )
+    print(f"The convolutions of a ResNet-18 are {ratio:.2f} times as fast in BF16 as in FP32 here.")
+    chosen = [one for one in subjects(arguments.device) if one[0] not in arguments.leave_out]
     for name in arguments.work:
-        found = run_all(name, rounds=arguments.rounds, device=arguments.device)
-        rows = summarise(found, subjects(arguments.device))
-        show(name, rows)
-        summary[f"{name}: share of a durable checkpoint"] = checkpoint_cost(
-            found,
-            without=OURS,
-            with_two=DURABLE,
-            minutes_between=TrainConfig().checkpoint_every_minutes or 1,
-        )
+        found = run_all(name, chosen, rounds=arguments.rounds, device=arguments.device)
+        rows = summarise(found, chosen)
+        print("", f"## {name}", "", *table(rows), "", sep="\n")
+        has_amx = arguments.device == "cpu" and "amx_bf16" in here.cpu_capabilities
+        print(*judge(rows, ours=OURS, auto=AUTO, min_auto=TASKS[name].min_auto, has_amx=has_amx), sep="\n")
+        if {(OURS, "fp32"), (DURABLE, "fp32")} <= set(chosen):
+            share = checkpoint_cost(
+                found,
+                without=OURS,
+                with_two=DURABLE,
+                minutes_between=TrainConfig().checkpoint_every_minutes or 1,
+            )
+            print(f"- a durable checkpoint costs {share:.2%} of the time between two at the default cadence")
+            summary[f"{name}: share of a durable checkpoint"] = share
         summary[name], summary[f"{name}: every turn"] = rows, found
     print(json.dumps(summary))
 

@@ -6,8 +6,9 @@ import statistics
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+
+MIN_LIKE_FOR_LIKE = 0.98
+"""Least speed of ours, that of the loop by hand in the same precision being one."""
 
 
 def summarise(found: list[dict[str, Any]], subjects: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -52,22 +53,15 @@ def _best(found: list[dict[str, Any]], subject: str, precision: str) -> float:
     return float(min(one["seconds"] for one in own))
 
 
-def show(name: str, rows: list[dict[str, Any]]) -> None:
-    """Print one table."""
-    columns = (
-        "subject",
-        "precision",
-        "seconds",
-        "x plain, like for like",
-        "best turns",
-        "x plain fp32",
-        "peak MiB",
-        "accuracy",
-    )
-    table = Table(*columns, title=name)
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    lines = [
+        "| subject | precision | seconds | speed, plain = 1 | fastest turns | speed, plain FP32 = 1 | peak MiB | accuracy |",
+        "|--|--|--|--|--|--|--|--|",
+    ]
     for row in rows:
         best = row["best against plain's best, same precision"]
-        table.add_row(
+        cells = (
             row["subject"],
             row["precision"],
             f"{row['seconds']:.2f}",
@@ -77,7 +71,8 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
             f"{row['peak_mib']:.0f}",
             f"{row['validation_accuracy']:.3f}",
         )
-    Console(width=140).print(table)
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def _range(quartiles: list[float] | None) -> str:
@@ -85,6 +80,49 @@ def _range(quartiles: list[float] | None) -> str:
         return ""
     low, median, high = quartiles
     return f"{median:.3f} ({low:.3f} to {high:.3f})"
+
+
+def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, has_amx: bool) -> list[str]:
+    """Return a line for each claim: as fast as the loop by hand, faster than every library, and what "auto" gives.
+
+    Args:
+        rows: of :func:`summarise`.
+        ours: our name among the subjects.
+        auto: that with ``precision: auto``.
+        min_auto: how many times as fast as the loop by hand in FP32 that has to be on a processor with AMX.
+        has_amx: whether this one has it.
+    """
+    speeds = {
+        (row["subject"], row["precision"]): row["speed against plain, same precision"][1]
+        for row in rows
+        if row["speed against plain, same precision"]
+    }
+    lines = []
+    for precision in dict.fromkeys(precision for _, precision in speeds):
+        own = speeds.get((ours, precision))
+        if own is None:
+            continue
+        holds = "holds" if own >= MIN_LIKE_FOR_LIKE else "MISSED"
+        lines.append(f"- {precision}: {own:.3f} of the loop by hand, at least {MIN_LIKE_FOR_LIKE:g}: {holds}")
+        peers = {
+            name: speed
+            for (name, of), speed in speeds.items()
+            if of == precision and not name.startswith(("plain", ours))
+        }
+        if peers:
+            best = max(peers, key=lambda name: peers[name])
+            holds = "holds" if own > peers[best] else "MISSED"
+            lines.append(
+                f"- {precision}: ahead of every library, {best} being next with {peers[best]:.3f}: {holds}"
+            )
+    for row in (row for row in rows if row["subject"] == auto):
+        gained = row["speed against plain fp32"][1]
+        holds = "holds" if gained >= min_auto else "MISSED"
+        verdict = holds if has_amx else "not judged, the processor lacks amx_bf16"
+        lines.append(
+            f"- auto: {gained:.2f} times the loop by hand in FP32, at least {min_auto:g} with AMX: {verdict}"
+        )
+    return lines
 
 
 def checkpoint_cost(
@@ -103,6 +141,4 @@ def checkpoint_cost(
         seconds[number, with_two] - seconds[number, without] for number, name in seconds if name == without
     ]
     a_checkpoint = float(statistics.median(more)) / 2
-    share = a_checkpoint / (60 * minutes_between)
-    print(f"a durable checkpoint costs {a_checkpoint:.2f} s: {share:.2%} of the default cadence\n")
-    return share
+    return a_checkpoint / (60 * minutes_between)
