@@ -10,11 +10,12 @@ recipe, logs losses and accuracies of every epoch, and leaves a checkpoint; ours
 checking the dataset's digest and trying the network to the sealed checkpoint, in a process that allocates as the
 flow's does, while this process logs its epochs and the machine's load to MLflow. One subject writes two durable checkpoints on its way: what each costs, as a share of the time
 between two at the default cadence, is printed below the table. Each subject is a process of its own that trains a few
-steps first; they take turns in every round, in another order each time, and a ratio is taken within its round.
+steps first and is replaced after two turns; they take turns in every round, in another order each time, and a ratio is
+taken within its round.
 
 What mixed precision can give depends on the processor, so the convolutions of the second network are measured by
 themselves too, in FP32 and in BF16: most of the time goes there, and no loop can be much faster than they are. Prints
-tables of medians, with the quartiles of the ratios and the ratio of the fastest turns, and one JSON line last.
+tables of medians, with the quartiles of the ratios, and one JSON line last.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from pt_core.training.requests import TrainRequest
 OURS = "pt-pipeline"
 DURABLE = f"{OURS}, 2 durable checkpoints"
 AUTO = f"{OURS} auto"
+ROUNDS_PER_PROCESS = 2
 PRECISIONS = ("fp32", "bf16-mixed")
 
 
@@ -197,7 +199,7 @@ def run_all(name: str, chosen: list[tuple[str, str]], *, rounds: int, device: st
         ]
         for subject, precision in chosen
     }
-    return take_turns(commands, rounds=rounds, title=name)
+    return take_turns(commands, rounds=rounds, rounds_per_process=ROUNDS_PER_PROCESS, title=name)
 
 
 def ceiling(device: str, *, rounds: int = 20) -> float:

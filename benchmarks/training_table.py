@@ -35,9 +35,6 @@ def summarise(found: list[dict[str, Any]], subjects: list[tuple[str, str]]) -> l
                 "subject": subject,
                 "precision": precision,
                 "seconds": statistics.median(one["seconds"] for one in own),
-                "best against plain's best, same precision": None
-                if precision == "auto"
-                else _best(found, "plain", precision) / _best(found, subject, precision),
                 "speed against plain, same precision": None if precision == "auto" else faster(precision),
                 "speed against plain fp32": faster("fp32"),
                 "peak_mib": statistics.median(one["peak_mib"] for one in own),
@@ -47,26 +44,18 @@ def summarise(found: list[dict[str, Any]], subjects: list[tuple[str, str]]) -> l
     return rows
 
 
-def _best(found: list[dict[str, Any]], subject: str, precision: str) -> float:
-    """Return the seconds of a subject's fastest turn: what others do on the machine only ever makes it slower."""
-    own = (one for one in found if (one["subject"], one["precision"]) == (subject, precision))
-    return float(min(one["seconds"] for one in own))
-
-
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """Return the lines of a Markdown table."""
     lines = [
-        "| subject | precision | seconds | speed, plain = 1 | fastest turns | speed, plain FP32 = 1 | peak MiB | accuracy |",
-        "|--|--|--|--|--|--|--|--|",
+        "| subject | precision | seconds | speed, plain = 1 | speed, plain FP32 = 1 | peak MiB | accuracy |",
+        "|--|--|--|--|--|--|--|",
     ]
     for row in rows:
-        best = row["best against plain's best, same precision"]
         cells = (
             row["subject"],
             row["precision"],
             f"{row['seconds']:.2f}",
             _range(row["speed against plain, same precision"]),
-            "" if best is None else f"{best:.3f}",
             _range(row["speed against plain fp32"]),
             f"{row['peak_mib']:.0f}",
             f"{row['validation_accuracy']:.3f}",

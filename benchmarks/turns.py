@@ -1,7 +1,9 @@
-"""Subjects of a benchmark as processes that stay, so that each can have many short turns close to the others'.
+"""Subjects of a benchmark as processes that stay for a few turns, so that each has many and close to the others'.
 
 A fresh process for each measurement would spend more time importing than measuring, and what a subject is compared with
-would lie minutes away; on a machine shared with others that is longer than its speed stays the same.
+would lie minutes away; on a machine shared with others that is longer than its speed stays the same. One process for
+all turns would show what its memory happens to look like: two of the same subject differ by several per cent for as
+long as they live.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress as Bar
 
 from pt_core.child import PROGRESS_VARIABLE, Progress
 from pt_core.modeling.allocation import allocation_environment
@@ -112,27 +114,42 @@ def serve(turn: Callable[[], dict[str, float]]) -> None:
         print(json.dumps(turn()), flush=True)
 
 
-def take_turns(subjects: dict[Subject, list[str]], *, rounds: int, title: str) -> list[dict[str, Any]]:
+def take_turns(
+    subjects: dict[Subject, list[str]], *, rounds: int, rounds_per_process: int, title: str
+) -> list[dict[str, Any]]:
     """Give every subject one turn per round, in another order each time; return what each turn measured.
 
     Args:
         subjects: each with the command that starts its process, which calls :func:`serve`.
         rounds: turns of each.
+        rounds_per_process: after how many turns a fresh process takes its place.
         title: of the progress bar.
     """
-    console = Console(stderr=True)
     found: list[dict[str, Any]] = []
+    with Bar(console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=rounds * len(subjects))
+        for first in range(0, rounds, rounds_per_process):
+            numbers = range(first, min(first + rounds_per_process, rounds))
+            found += _rounds(subjects, numbers, lambda: bar.advance(task))
+    return found
+
+
+def _rounds(
+    subjects: dict[Subject, list[str]], numbers: range, advance: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Give every subject its turns of some rounds, in one process."""
+    found = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        started = enumerate(track(subjects.items(), description=f"{title}: start", console=console))
         ready = [
             stack.enter_context(Process(subject, command, folder / f"{number}.log"))
-            for number, (subject, command) in started
+            for number, (subject, command) in enumerate(subjects.items())
         ]
-        turns = [(number, one) for number in range(rounds) for one in _shuffled(ready, number)]
-        for number, one in track(turns, description=title, console=console):
-            fields = {"round": number, "subject": one.subject.name, "precision": one.subject.precision}
-            found.append({**fields, **one.turn()})
+        for number in numbers:
+            for one in _shuffled(ready, number):
+                fields = {"round": number, "subject": one.subject.name, "precision": one.subject.precision}
+                found.append({**fields, **one.turn()})
+                advance()
     return found
 
 
