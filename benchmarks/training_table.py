@@ -91,8 +91,10 @@ def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, 
         own = speeds.get((ours, precision))
         if own is None:
             continue
-        holds = "holds" if own >= MIN_LIKE_FOR_LIKE else "MISSED"
-        lines.append(f"- {precision}: {own:.3f} of the loop by hand, at least {MIN_LIKE_FOR_LIKE:g}: {holds}")
+        verdict = _verdict(own >= MIN_LIKE_FOR_LIKE)
+        lines.append(
+            f"- {precision}: {own:.3f} of the loop by hand, at least {MIN_LIKE_FOR_LIKE:g}: {verdict}"
+        )
         peers = {
             name: speed
             for (name, of), speed in speeds.items()
@@ -100,18 +102,21 @@ def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, 
         }
         if peers:
             best = max(peers, key=lambda name: peers[name])
-            holds = "holds" if own > peers[best] else "MISSED"
+            verdict = _verdict(own > peers[best])
             lines.append(
-                f"- {precision}: ahead of every library, {best} being next with {peers[best]:.3f}: {holds}"
+                f"- {precision}: ahead of every library, {best} being next with {peers[best]:.3f}: {verdict}"
             )
     for row in (row for row in rows if row["subject"] == auto):
         gained = row["speed against plain fp32"][1]
-        holds = "holds" if gained >= min_auto else "MISSED"
-        verdict = holds if has_amx else "not judged, the processor lacks amx_bf16"
+        verdict = _verdict(gained >= min_auto) if has_amx else "not judged, the processor lacks amx_bf16"
         lines.append(
             f"- auto: {gained:.2f} times the loop by hand in FP32, at least {min_auto:g} with AMX: {verdict}"
         )
     return lines
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "MISSED"
 
 
 def checkpoint_cost(

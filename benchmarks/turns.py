@@ -48,7 +48,7 @@ class Process:
         self._log = log
         read_end, self._write_end = os.pipe()
         self._lines = os.fdopen(read_end, "rb")
-        environment = {PROGRESS_VARIABLE: str(self._write_end), **allocation_environment(False)}
+        flows = {PROGRESS_VARIABLE: str(self._write_end), **allocation_environment(False)}
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 command,
@@ -56,7 +56,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**os.environ, **(environment if subject.is_ours else {})},
+                env={**os.environ, **(flows if subject.is_ours else {})},
                 pass_fds=(self._write_end,) if subject.is_ours else (),
             )
         self._read()
@@ -97,10 +97,12 @@ class Process:
             with followed(run) as log:
                 listener = threading.Thread(target=self._listen, args=(log,))
                 listener.start()
-                yield
-                # All that the subject told is in the pipe before it answers, and this comes after it.
-                os.write(self._write_end, b"\n")
-                listener.join()
+                try:
+                    yield
+                finally:
+                    # All that the subject told is in the pipe before it answers, and this comes after it.
+                    os.write(self._write_end, b"\n")
+                    listener.join()
 
     def _listen(self, log: Callable[[Progress], None]) -> None:
         while line := self._lines.readline().strip():
