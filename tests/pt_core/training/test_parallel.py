@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -73,6 +74,14 @@ def processes_with(value):
     return found
 
 
+def left_of(value, seconds=20):
+    """Return the processes that stay: one that was just killed may still be there for a moment."""
+    end = time.monotonic() + seconds
+    while (found := processes_with(value)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
 class Killed(NamedTuple):
     """Two trainings of one request: the first lost a process twice, the second went on from there."""
 
@@ -102,7 +111,7 @@ def killed(digits, tmp_path_factory, environment):
     request = ask(digits, store, **STEPS_OF_64, parallel={"strategy": "ddp", "max_restarts": 1})
     with pytest.raises(StepFailed) as caught:
         in_processes(request)
-    left, said = processes_with(str(notes)), []
+    left, said = left_of(str(notes)), []
     checkpoint = in_processes(request, said)
     num_kills = len(list(notes.glob("killed-*")))
     environment.delenv(ranked.NOTES)
