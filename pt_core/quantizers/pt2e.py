@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def make_int8(prepared: GraphModule) -> GraphModule:
     with quiet_torchao():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
+        _keep_trained_ranges(prepared)
         with _patterns_of(prepared):
             converted: GraphModule = convert_pt2e(prepared)
     _drop_unused(converted)
@@ -118,6 +120,14 @@ def describe_int8(converted: GraphModule, *, scheme: str) -> Quantization:
     return Quantization.of_weights(scheme, quantized=quantized, kept=kept)
 
 
+def fake_quantizers(graph: GraphModule) -> list[Any]:
+    """Return the modules of a graph in training that round as INT8 would."""
+    with quiet_torchao():
+        from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+
+    return [module for module in graph.modules() if isinstance(module, FakeQuantizeBase)]
+
+
 @contextmanager
 def quiet_torchao() -> Iterator[None]:
     """Silence what torchao says of its optional CUDA kernels and of its own use of deprecated parts of torch."""
@@ -164,6 +174,20 @@ def _patterns_of(graph: GraphModule) -> Iterator[None]:
     finally:
         for name, helper in helpers.items():
             setattr(qat_utils, name, helper)
+
+
+def _keep_trained_ranges(prepared: GraphModule) -> None:
+    """Let fake quantization become INT8 by the very scales that it trained with.
+
+    torchao would calculate them anew from the observed extremes, and by another formula than the kernel that trains: of
+    symmetric weights the one is max(|min|, max) / 127.5, the other max(|min| / 128, max / 127).
+    """
+    for module in fake_quantizers(prepared):
+        module.calculate_qparams = partial(_trained_range, module)
+
+
+def _trained_range(module: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return module.scale, module.zero_point
 
 
 def _quantizer(*, is_qat: bool, reduce_range: bool) -> Any:

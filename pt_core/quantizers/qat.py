@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pt_core.training.config import TrainConfig
 
-MAX_NOISE_TO_SIGNAL = 0.01
-"""Of the INT8 graph's logits against those it was trained to under fake quantization: an SQNR of 20 dB."""
+MAX_NOISE_TO_SIGNAL = 0.001
+"""Of the INT8 graph's logits against those it was trained to under fake quantization: an SQNR of 30 dB."""
 
 
 class Int8Qat(Record):

@@ -12,7 +12,7 @@ from torch.fx import GraphModule
 
 from pt_core.artifacts.plugin import StepData
 from pt_core.isolation import report_progress
-from pt_core.quantizers.pt2e import quiet_torchao
+from pt_core.quantizers.pt2e import fake_quantizers
 from pt_core.training.batches import count_batches, make_fetch, ordered_rows, shuffled_rows
 from pt_core.training.config import TrainConfig
 from pt_core.training.epoch import EpochResult, train_epoch, validate
@@ -47,7 +47,7 @@ class Prepared(nn.Module):
         super().__init__()
         self.graph_module = graph
         self.is_frozen = False
-        for module in _fake_quantizers(graph):
+        for module in fake_quantizers(graph):
             # Under autocast an activation may come in bf16, which the fused kernel of torch refuses.
             module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(), *inputs[1:]))
         self.train()
@@ -62,7 +62,7 @@ class Prepared(nn.Module):
         self.training = mode
         is_learning = mode and not self.is_frozen
         set_training(self.graph_module, is_training=is_learning)
-        for module in _fake_quantizers(self.graph_module):
+        for module in fake_quantizers(self.graph_module):
             module.enable_observer(is_learning)
         return self
 
@@ -161,10 +161,3 @@ def _start(network: Prepared, config: TrainConfig, num_samples: int, *, seed: in
         device="cpu",
         precision=precision,
     )
-
-
-def _fake_quantizers(graph: GraphModule) -> list[Any]:
-    with quiet_torchao():
-        from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
-
-    return [module for module in graph.modules() if isinstance(module, FakeQuantizeBase)]

@@ -234,6 +234,19 @@ def test_statistics_and_ranges_move_in_training_only_and_not_once_frozen(prepare
     assert not moves()
 
 
+def test_the_int8_graph_rounds_by_the_scales_that_were_trained_with():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 5))
+    x = torch.randn(64, 48)
+    graph = prepare_training(capture(network.train(), x), reduce_range=False)
+    wrapped = Prepared(graph)
+    wrapped(x)
+    wrapped.is_frozen = True
+    with torch.no_grad():
+        trained = wrapped.eval()(x)
+        torch.testing.assert_close(make_int8(graph)(x), trained, rtol=0, atol=0)
+
+
 def test_equal_seeds_train_equal_programs(made, dataset, tmp_path, data):
     source = tiny.root_artifact(tiny.checkpoint(tmp_path, dataset, target="tiny:Tied"), tmp_path)
     logits = []
@@ -258,7 +271,7 @@ def test_a_folded_network_is_trained_on_as_well(root, made, data):
 def test_an_int8_graph_that_is_not_what_was_trained_is_refused():
     trained = np.eye(3, dtype=np.float32)
     with pytest.raises(
-        StepFailed, match=r"int8-qat: .*noise-to-signal ratio of 0\.04, expected at most 0\.01"
+        StepFailed, match=r"int8-qat: .*noise-to-signal ratio of 0\.04, expected at most 0\.001"
     ):
         Int8Qat()._check(trained * np.float32(1.2), trained)
 
