@@ -11,6 +11,7 @@ from torch import nn
 
 from pt_core.training.averaging import update_average
 from pt_core.training.batches import Fetch
+from pt_core.training.optim import stepping
 from pt_core.training.session import Session
 from pt_core.training.sums import Outcome
 
@@ -44,7 +45,8 @@ def make_step(session: Session, *, fetch: Fetch, rows: torch.Tensor) -> Step:
     norm = _clip(session)
     outcome = _judge(session, loss, norm)
     if outcome == "stepped":
-        session.scaler.step(session.optimizer)
+        with stepping(session.optimizer):
+            session.scaler.step(session.optimizer)
     if outcome == "bad" and live:
         torch._foreach_copy_(live, held)
     session.scaler.update()

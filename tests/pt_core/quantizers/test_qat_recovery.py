@@ -15,7 +15,12 @@ def test_training_gets_back_half_of_the_points_that_static_int8_loses(tmp_path):
     location = importlib.util.spec_from_file_location("benchmark_qat", SCRIPT)
     benchmark = importlib.util.module_from_spec(location)
     location.loader.exec_module(benchmark)
-    rows = benchmark.study(tmp_path, seed=0, names=("int8-static", "int8-qat"))
-    lost, share = benchmark.recovered(rows, "int8-qat")
-    assert lost >= 2
+    studies = []
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        studies.append(benchmark.study(folder, seed=seed, names=("int8-static", "int8-qat")))
+    assert all(benchmark.recovered(rows, "int8-qat")[0] >= 2 for rows in studies)
+    # Of one seed alone the share is chance to a good part: how the FP32 network happens to round moves it.
+    share, _ = benchmark.pooled(studies, "int8-qat")
     assert share >= 0.5

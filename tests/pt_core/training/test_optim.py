@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, Re
 from pt_core.errors import ConfigError
 from pt_core.modeling.cnn import cnn
 from pt_core.training.config import TrainConfig
-from pt_core.training.optim import make_optimizer
+from pt_core.training.optim import make_optimizer, stepping
 from pt_core.training.recipes import OPTIMIZERS
 from pt_core.training.schedule import make_schedule
 
@@ -112,6 +112,42 @@ def test_every_optimizer_moves_as_torchs_own(name):
             optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
     assert not torch.equal(ours.weight, before)
+
+
+class Rotating(nn.Module):
+    """Has a complex parameter, as layers in the frequency domain do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn = nn.Parameter(torch.ones(3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+def test_adam_steps_in_one_kernel_where_there_is_one(name):
+    config = TrainConfig(optimizer=name)
+    assert make_optimizer(nn.Linear(2, 2), config).param_groups[0]["fused"] is True
+    network = Rotating()
+    optimizer = make_optimizer(network, config)
+    network.turn.abs().sum().backward()
+    optimizer.step()
+    assert (network.turn.abs() < 1).all()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("adamw", 1), ("sgd", 3)])
+def test_one_kernel_computes_in_one_thread_and_the_rest_in_as_many_as_before(name, expected):
+    before, seen = torch.get_num_threads(), []
+    network = nn.Linear(2, 2)
+    optimizer = make_optimizer(network, TrainConfig(optimizer=name))
+    optimizer.register_step_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    network(torch.ones(1, 2)).sum().backward()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyError), stepping(optimizer):
+            optimizer.step()
+            raise KeyError
+        assert (seen, torch.get_num_threads()) == ([expected], 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_option_reaches_the_optimizer():
