@@ -185,7 +185,7 @@ def _theirs(
 def subjects(device: str) -> list[tuple[str, str]]:
     """Return every subject with each precision; what is only a variation of the loop by hand comes once."""
     varied = ["plain compiled"] if device == "cuda" else []
-    named = ["plain", "plain channels_last", *varied, *(n for n in LOOPS if not n.startswith("plain")), OURS]
+    named = ["plain", "plain fused", "plain channels_last", *varied, *(n for n in LOOPS if not n.startswith("plain")), OURS]
     each = [(name, precision) for name in named for precision in PRECISIONS]
     return [*each, (DURABLE, "fp32"), (AUTO, "auto")]
 
