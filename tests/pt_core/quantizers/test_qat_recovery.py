@@ -11,12 +11,13 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "qat.py"
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 def test_training_gets_back_half_of_the_points_that_static_int8_loses(tmp_path):
     location = importlib.util.spec_from_file_location("benchmark_qat", SCRIPT)
     benchmark = importlib.util.module_from_spec(location)
     location.loader.exec_module(benchmark)
     studies = []
-    for seed in range(3):
+    for seed in range(5):
         folder = tmp_path / str(seed)
         folder.mkdir()
         studies.append(benchmark.study(folder, seed=seed, names=("int8-static", "int8-qat")))
