@@ -8,10 +8,11 @@ Two pieces of work: the digits with the default network, and a ResNet-18 on imag
 the time is of interest). Every subject of `benchmarks/loops.py` trains the same network on the same arrays by the same
 recipe, logs losses and accuracies of every epoch, and leaves a checkpoint; ours does all that the pipeline does, from
 checking the dataset's digest and trying the network to the sealed checkpoint, in a process that allocates as the
-flow's does, while this process logs its epochs and the machine's load to MLflow. One subject writes two durable checkpoints on its way: what each costs, as a share of the time
-between two at the default cadence, is printed below the table. Each subject is a process of its own that trains a few
-steps first and is replaced after two turns; they take turns in every round, in another order each time, and a ratio is
-taken within its round.
+flow's does, while this process logs its epochs and the machine's load to MLflow. Ours steps AdamW in one kernel; "plain
+fused" is the loop by hand with that, which torch does not do by itself. One subject writes two durable checkpoints on
+its way: what each costs, as a share of the time between two at the default cadence, is printed below the table. Each
+subject is a process of its own that trains a few steps first and is replaced after two turns; they take turns in every
+round, in another order each time, and a ratio is taken within its round.
 
 What mixed precision can give depends on the processor, so the convolutions of the second network are measured by
 themselves too, in FP32 and in BF16: most of the time goes there, and no loop can be much faster than they are. Prints
@@ -185,7 +186,14 @@ def _theirs(
 def subjects(device: str) -> list[tuple[str, str]]:
     """Return every subject with each precision; what is only a variation of the loop by hand comes once."""
     varied = ["plain compiled"] if device == "cuda" else []
-    named = ["plain", "plain fused", "plain channels_last", *varied, *(n for n in LOOPS if not n.startswith("plain")), OURS]
+    named = [
+        "plain",
+        "plain fused",
+        "plain channels_last",
+        *varied,
+        *(n for n in LOOPS if not n.startswith("plain")),
+        OURS,
+    ]
     each = [(name, precision) for name in named for precision in PRECISIONS]
     return [*each, (DURABLE, "fp32"), (AUTO, "auto")]
 

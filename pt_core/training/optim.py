@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +14,9 @@ from torch.optim import Optimizer
 from pt_core.errors import ConfigError
 from pt_core.training.config import TrainConfig
 from pt_core.training.recipes import OPTIMIZERS, Recipe
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 # Said either way: torch's default would round differently from one release or device to the next.
 _IN_ONE_KERNEL = ("adamw", "adam")
@@ -54,15 +58,19 @@ def stepping(optimizer: Optimizer) -> Iterator[None]:
     On the CPU its kernel divides each tensor among all threads, however small, and they wait for each other after
     each: two cores gain nothing, and where something else takes one of them a step takes a thousand times as long.
     """
-    num_threads = torch.get_num_threads()
-    if not optimizer.defaults.get("fused") or num_threads == 1:
+    if not optimizer.defaults.get("fused"):
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    # Not torch.set_num_threads: it also drops what oneDNN has prepared, and the next convolutions prepare it again.
+    with _openmp().limit(limits=1):
         yield
-    finally:
-        torch.set_num_threads(num_threads)
+
+
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
 
 
 def _groups(network: nn.Module, config: TrainConfig, recipe: Recipe) -> list[dict[str, Any]]:
