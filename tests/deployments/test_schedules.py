@@ -125,8 +125,18 @@ def flip(browser, stack, *, to: str) -> None:
     open_deployment(browser, stack.prefect_url, "retrain/two-at-night")
     was = wait_for(browser, lambda: is_checked(browser), "the schedule's switch")
     assert was != to
-    wait_for(browser, lambda: click(browser, SWITCH), "the schedule's switch")
-    wait_for(browser, lambda: is_checked(browser) == to, "the switch turned")
+    # What is clicked while the page draws itself anew is lost, and a person who sees that clicks again.
+    wait_for(browser, lambda: turned(browser, to=to), "the switch turned")
+
+
+def turned(browser, *, to: str, seconds: float = 8) -> bool:
+    """Click the switch if it is not yet where it is to be; return whether it then is."""
+    if is_checked(browser) not in (None, to):
+        click(browser, SWITCH)
+    end = time.monotonic() + seconds
+    while is_checked(browser) != to and time.monotonic() < end:
+        time.sleep(0.2)
+    return is_checked(browser) == to
 
 
 def click(browser, script: str) -> bool:
