@@ -120,7 +120,8 @@ def main() -> None:
         child = start(request, answer)
         # So many more checkpoints on average that the kills spread over all of the training.
         wait_for_saves(checkpoints, int(generator.integers(0, 1 + 2 * num_saves // (num_kills + 1))), answer)
-        time.sleep(float(generator.uniform(0, 0.1)))
+        # Up to a few steps more: the kill falls into a step, into its checkpoint or between the two.
+        time.sleep(float(generator.uniform(0, 0.02)))
         os.killpg(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         num_hit += os.WIFSIGNALED(status)
