@@ -33,8 +33,8 @@ class Numbers(NamedTuple):
 def parse_numbers(cells: Sequence[Any]) -> Numbers:
     """Return the cells of a column as numbers."""
     try:
-        # Most columns are numbers throughout, and this is ten times as fast.
-        values = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
+        # Most columns are numbers throughout, and this is several times as fast.
+        values = np.fromiter(map(_to_float, cells), dtype=np.float64, count=len(cells))
         is_text = np.zeros(len(cells), dtype=np.bool_)
     except (TypeError, ValueError):
         parsed = [_number(cell) for cell in cells]
@@ -70,9 +70,13 @@ def _number(cell: Any) -> float | None:
     if _is_missing(cell):
         return float("nan")
     try:
-        return to_number(cell) if isinstance(cell, str) else float(cell)
+        return _to_float(cell)
     except (TypeError, ValueError):
         return None
+
+
+def _to_float(cell: Any) -> float:
+    return to_number(cell) if isinstance(cell, str) else float(cell)
 
 
 def to_number(text: str) -> float:
