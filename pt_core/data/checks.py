@@ -17,6 +17,7 @@ MAX_EXACT_INTEGER = 2**24
 MAX_LABEL = 2**31
 """No classifier has so many classes; a greater label is an id in the wrong array."""
 
+_LEAST_SIDE = 8
 _EXAMPLES = 5
 
 
@@ -27,6 +28,12 @@ def input_problems(x: Rows, input_range: tuple[float, float] | None) -> Iterator
         return
     if len(x.shape) not in (2, 4) or 0 in x.shape:
         yield f"x has shape {x.shape}, {_shape_advice(x.shape)}"
+        return
+    if _has_channels_last(x.shape):
+        yield (
+            f"x has shape {x.shape}, which is (N, H, W, C), expected (N, C, H, W); "
+            "move the channels with x.transpose(0, 3, 1, 2)"
+        )
         return
     if x.dtype.kind in "iu":
         least, greatest = _bounds(x)
@@ -83,6 +90,11 @@ class _Tally:
     def where(self) -> str:
         """Return how many rows, and the first of them."""
         return f"{self.num_rows} row(s): {join(self._first)}"
+
+
+def _has_channels_last(shape: tuple[int, ...]) -> bool:
+    # An image of at least 8 channels that is three or four pixels wide is no image that anybody has.
+    return len(shape) == 4 and shape[3] in (3, 4) and min(shape[1], shape[2]) >= _LEAST_SIDE
 
 
 def _shape_advice(shape: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pt_core.data.checks import join
+from pt_core.data.checks import MAX_EXACT_INTEGER, join
 from pt_core.data.config import DataConfig, FactoryConfig
 from pt_core.data.rows import Growing
 from pt_core.data.source import RawData
@@ -143,6 +143,10 @@ class _Reader:
         if self._shape is not None and x.shape != self._shape:
             raise _Misfit(
                 f"has shape {x.shape}, expected {self._shape} as the first; resize it in the dataset"
+            )
+        if x.dtype.kind in "iu" and x.size and max(-int(x.min()), int(x.max())) > MAX_EXACT_INTEGER:
+            raise _Misfit(
+                f"has integers from {x.min()} to {x.max()}, which float32 cannot hold exactly; scale them"
             )
         self._classes.append(_plain(pair[1]))
         self._shape = x.shape

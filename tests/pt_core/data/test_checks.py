@@ -113,6 +113,10 @@ def test_one_stray_label_of_a_billion_does_not_fill_the_memory():
         (np.full((30, 2), "1.0"), "x has dtype <U3, expected numbers"),
         (np.full((30, 2), 1j), "x has dtype complex128"),
         (np.full((30, 2), 2**24 + 1), "float32 cannot hold exactly"),
+        (
+            np.zeros((30, 32, 24, 3)),
+            "is (N, H, W, C), expected (N, C, H, W); move the channels with x.transpose(0, 3, 1, 2)",
+        ),
     ],
 )
 def test_a_wrong_array_of_samples_is_described(x, expected):
@@ -177,3 +181,8 @@ def test_leaks_and_unknown_splits_are_listed_beside_wrong_labels():
     assert leak.startswith(
         "1 id(s) are in more than one split: 29.png (exam) and 3.png (train); what is tested"
     )
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (16, 4, 4), (1, 8, 3), (12, 100, 1), (8, 8, 8)])
+def test_images_with_their_channels_first_are_taken_as_they_are(shape):
+    check(RawData(np.zeros((30, *shape), np.float32), np.arange(30) % 3, None, None))

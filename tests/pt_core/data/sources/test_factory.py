@@ -79,6 +79,13 @@ def test_samples_that_do_not_fit_are_named(tmp_path):
     )
 
 
+def test_integers_that_float32_cannot_hold_are_refused_and_not_rounded(tmp_path):
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, "factories:great_integers")
+    expected = "factories:great_integers: sample 2 has integers from 0 to 16777217, which float32 cannot hold"
+    assert [detail[: len(expected)] for detail in caught.value.details] == [expected]
+
+
 def test_odd_inputs_and_classes_are_named_with_what_to_do(tmp_path):
     with pytest.raises(DataError) as caught:
         prepared(tmp_path, "factories:odd_samples")
