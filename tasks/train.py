@@ -8,7 +8,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from pt_core.artifacts.checkpoint import Checkpoint, StartedFrom
-from pt_core.building.failure import run_recorded
+from pt_core.building.failure import forget, run_recorded
 from pt_core.bundle import check_digest
 from pt_core.isolation import Progress
 from pt_core.keys import keys_here
@@ -51,6 +51,8 @@ def train(request: TrainRequest, limits: Limits, tracked: TrackedRun | None = No
             )
 
         checkpoint = with_halving(attempt, request)
+    if checkpoint.micro_batch is not None:
+        forget("train", request, store=Path(request.store))
     # Here and not in the process that trained: the user's code is not to run where the key is read.
     check_digest(checkpoint)
     sign_published(Path(checkpoint.directory), keys_here())

@@ -107,7 +107,7 @@ def recorded(
     Bad input and what this machine lacks are no failures of a step, their message says it all. A step
     that succeeds takes its earlier failure away, and only the newest fifty are kept.
     """
-    folder = store / FAILURES / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}-{request.content_digest()[:12]}"
+    folder = _folder(store, name, request)
     try:
         yield
     except (PtCoreError, OSError) as raised:
@@ -130,6 +130,15 @@ def recorded(
         ) from raised
     else:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget(name: str, request: Record, *, store: Path) -> None:
+    """Take away the failure of a request that another one has made good."""
+    shutil.rmtree(_folder(store, name, request), ignore_errors=True)
+
+
+def _folder(store: Path, name: str, request: Record) -> Path:
+    return store / FAILURES / f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}-{request.content_digest()[:12]}"
 
 
 def _named(error: PtCoreError | OSError, name: str, store: Path) -> PtCoreError | None:

@@ -8,6 +8,9 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.errors import OutOfMemory
 from pt_core.training.requests import TrainRequest
 
+_LEAST = 2
+"""Samples of a forward pass that are not halved."""
+
 
 def with_halving(train: Callable[[TrainRequest], Checkpoint], request: TrainRequest) -> Checkpoint:
     """Train; if memory runs out, train once more with half the batch in each forward pass and twice as many of them.
@@ -29,6 +32,11 @@ def with_halving(train: Callable[[TrainRequest], Checkpoint], request: TrainRequ
             ) from error
         if request.halve_batch:
             raise
+        if request.config.batch_size <= _LEAST:
+            raise error.with_message(
+                f"{error.message}; a batch of {request.config.batch_size} cannot be halved, since batch normalisation "
+                "needs two samples: try model.gradient_checkpointing, or a smaller network or input"
+            ) from error
     try:
         return train(request.model_copy(update={"halve_batch": True}))
     except OutOfMemory as error:

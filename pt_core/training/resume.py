@@ -180,14 +180,10 @@ class Trail:
         """Return whether this process may write here; two that train the same would remove each other's work."""
         if not self._writes or self._lock is not None:
             return True
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.folder, os.O_RDONLY)
         # Who was killed a moment ago may still be on its way out.
         end = time.monotonic() + _LOCK_PATIENCE_S
-        # Without locks two that train the same cannot know of each other; work that goes on is worth more.
-        while _try_lock(lock) == "busy":
+        while (lock := _locked(self.folder)) is None:
             if time.monotonic() > end:
-                os.close(lock)
                 self._writes = False
                 self.remarks.append(
                     f"another process trains the same and keeps its checkpoints in {self.folder}; "
@@ -211,6 +207,26 @@ def _read(directory: Path) -> Found:
     arrays = load_tensors(directory / WEIGHTS, finite=True)
     state = load_training_state(checkpoint)
     return Found(checkpoint, {name: torch.from_numpy(value) for name, value in arrays.items()}, state)
+
+
+def _locked(folder: Path) -> int | None:
+    """Return a descriptor of the folder that holds its lock, ``None`` where another process has it."""
+    # Who trained the same and ended meanwhile has removed the folder and what it is in.
+    with contextlib.suppress(FileNotFoundError):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        # Without locks two that train the same cannot know of each other; work that goes on is worth more.
+        if _try_lock(lock) != "busy" and _is_still(folder, lock):
+            return lock
+        os.close(lock)
+    return None
+
+
+def _is_still(folder: Path, lock: int) -> bool:
+    """Return whether a path names what was opened: the lock of a folder that was removed keeps nobody out."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(lock), folder.stat())
+    return False
 
 
 def _forget_oldest(own: Path) -> None:

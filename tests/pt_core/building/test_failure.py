@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pt_core.building import failure
-from pt_core.building.failure import FAILURES, Failure, recorded, run_recorded
+from pt_core.building.failure import FAILURES, Failure, forget, recorded, run_recorded
 from pt_core.bundle import staging
 from pt_core.errors import DataError, ParityError, PtCoreError, StepFailed, StepUnavailable
 from pt_core.inference.requests import VerifyRequest
@@ -121,3 +121,14 @@ def test_any_isolated_function_can_be_run_alone_and_the_script_explains_itself(t
     again = subprocess.run([command[1], "--isolated"], **run)
     assert again.returncode == 1
     assert f"it failed: {type(caught.value).__name__}" in again.stdout
+
+
+def test_what_another_request_made_good_is_forgotten(tmp_path):
+    other = VerifyRequest(directory="/elsewhere")
+    for request in (REQUEST, other):
+        with pytest.raises(StepFailed):
+            fail(tmp_path, StepFailed("no room"), request)
+    forget("verify", REQUEST, store=tmp_path)
+    forget("verify", VerifyRequest(directory="/never"), store=tmp_path)
+    (left,) = (tmp_path / FAILURES).iterdir()
+    assert VerifyRequest.from_json((left / "request.json").read_bytes()) == other

@@ -6,6 +6,8 @@ import errno
 import fcntl
 import importlib
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,11 @@ from pt_core.artifacts.checkpoint_files import open_checkpoint, verify_checkpoin
 from pt_core.errors import OutOfMemory, TrainingDiverged
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training import resume
+from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
 from pt_core.training.memory import with_halving
-from pt_core.training.resume import TRAINING, training_key
+from pt_core.training.requests import TrainRequest
+from pt_core.training.resume import TRAINING, Trail, training_key
 
 # 1,080 samples are 17 steps of 64; call 30 is step 13 of epoch 2.
 NET = """
@@ -169,6 +173,41 @@ def test_of_two_that_train_the_same_only_one_keeps_checkpoints(interrupted, unin
     assert_equal(weights_of(checkpoint), uninterrupted)
 
 
+def test_a_folder_that_another_training_removed_meanwhile_is_made_anew(tmp_path):
+    folder = tmp_path / "training" / "one"
+    first, second = (Trail(folder, TrainConfig()) for _ in range(2))
+    assert first._own()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second._own)
+        time.sleep(0.3)
+        first.clear()
+        assert waiting.result(timeout=5)
+    assert folder.is_dir()
+    # The lock that it got is that of the folder that stands there: a third one is kept out.
+    third = os.open(folder, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(third, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(third)
+    second.clear()
+    assert not folder.parent.exists()
+
+
+def test_a_checkpoint_is_due_after_so_many_steps_or_minutes_whichever_comes_first(tmp_path):
+    trail = Trail(tmp_path, TrainConfig(checkpoint_every_steps=10, checkpoint_every_minutes=0.5))
+    assert [trail.is_due(num) for num in (9, 10, 11)] == [False, True, True]
+    trail.went_on(10)
+    assert not trail.is_due(19)
+    trail._written_at -= 29
+    assert not trail.is_due(11)
+    trail._written_at -= 2
+    assert trail.is_due(11)
+    trail.went_on(11)
+    assert not trail.is_due(20)
+    silent = Trail(tmp_path, TrainConfig(checkpoint_every_minutes=None))
+    silent._written_at -= 1e6
+    assert not silent.is_due(10**9)
+
+
 def test_a_diverged_training_keeps_what_was_finite_and_goes_on_from_it(make_request, write_module):
     # Of the 34 steps the 5th, the 11th and every one from the 20th on give NaN.
     name = write_module("""
@@ -228,3 +267,16 @@ def test_out_of_memory_halves_the_batch_once_and_trains_the_same_steps(make_requ
         torch.testing.assert_close(weights_of(found)[name], value, rtol=1e-4, atol=1e-5)
     with pytest.raises(OutOfMemory, match=r"with 32 samples .*the batch of 64 was halved already"):
         with_halving(train, make_request(model=tiny, on_out_of_memory="halve-batch"))
+
+
+def test_a_batch_of_two_is_not_halved():
+    asked = []
+
+    def train(request):
+        asked.append(request)
+        raise OutOfMemory("train: out of memory")
+
+    config = TrainConfig(batch_size=2, on_out_of_memory="halve-batch")
+    with pytest.raises(OutOfMemory, match="a batch of 2 cannot be halved"):
+        with_halving(train, TrainRequest.model_construct(config=config, halve_batch=False))
+    assert len(asked) == 1
