@@ -13,6 +13,13 @@ from pt_core.training.recipes import OptimizerName, check_options
 PrecisionChoice = Literal["auto", "fp32", "bf16-mixed", "fp16-mixed"]
 DeviceChoice = Literal["auto", "cpu", "cuda", "mps"]
 
+_READ_BY = {
+    "momentum": ("optimizer", "sgd"),
+    "plateau_patience": ("schedule", "plateau"),
+    "plateau_factor": ("schedule", "plateau"),
+}
+"""Settings that only one choice of another setting reads; set beside another choice they are refused."""
+
 EXECUTION_FIELDS = frozenset(
     {
         "checkpoint_every_steps",
@@ -43,7 +50,7 @@ class TrainConfig(Record):
     weight_decay: float = Field(default=1e-2, ge=0)
     """Decoupled weight decay (AdamW, Adafactor) or L2 penalty (the others); Rprop has none."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    """Momentum of SGD; the others ignore it (RMSprop has its own in optimizer_options)."""
+    """Momentum of SGD alone; RMSprop has its own in optimizer_options."""
     schedule: Literal["one-cycle", "cosine", "constant", "plateau"] = "one-cycle"
     """How the learning rate moves over the steps; plateau lowers it where the validation loss stands still."""
     warmup_epochs: float = Field(default=0.0, ge=0)
@@ -94,6 +101,16 @@ class TrainConfig(Record):
     @model_validator(mode="after")
     def _options_are_known(self) -> Self:
         check_options(self.optimizer, self.optimizer_options)
+        return self
+
+    @model_validator(mode="after")
+    def _settings_are_read(self) -> Self:
+        for name, (owner, choice) in _READ_BY.items():
+            value, chosen = getattr(self, name), getattr(self, owner)
+            if value != type(self).model_fields[name].default and chosen != choice:
+                raise ValueError(
+                    f"{name}: {value}, but {owner} {chosen} does not read it; leave it out, or set {owner} to {choice}"
+                )
         return self
 
     @model_validator(mode="after")

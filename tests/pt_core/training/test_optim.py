@@ -99,9 +99,9 @@ def test_every_optimizer_moves_as_torchs_own(name):
     x, y = torch.randn(64, 8), torch.randint(0, 3, (64,))
     ours, theirs = nn.Linear(8, 3), nn.Linear(8, 3)
     theirs.load_state_dict(ours.state_dict())
-    config = TrainConfig(optimizer=name, learning_rate=0.01, weight_decay=0.0, momentum=0.5)
-    made = make_optimizer(ours, config)
     extra = {"momentum": 0.5} if name == "sgd" else {}
+    config = TrainConfig(optimizer=name, learning_rate=0.01, weight_decay=0.0, **extra)
+    made = make_optimizer(ours, config)
     decay = {"weight_decay": 0.0} if OPTIMIZERS[name].decays else {}
     expected = getattr(torch.optim, OPTIMIZERS[name].class_name)(theirs.parameters(), 0.01, **decay, **extra)
     before = ours.weight.detach().clone()
@@ -182,6 +182,9 @@ def test_a_value_that_torch_refuses_is_an_error_of_the_configuration():
         ({"class_weights": [1.0, 0.0]}, "expected a positive number for each class"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"momentun": 0.9}, "momentun"),
+        ({"momentum": 0.8}, "momentum: 0.8, but optimizer adamw does not read it; .* to sgd"),
+        ({"plateau_patience": 5}, "plateau_patience: 5, but schedule one-cycle does not read it"),
+        ({"schedule": "cosine", "plateau_factor": 0.5}, "plateau_factor: 0.5, but schedule cosine"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(changes, message):
