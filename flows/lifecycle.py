@@ -25,6 +25,7 @@ from pt_core.artifacts.artifact import Artifact
 from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import RunResult
+from pt_core.errors import ConfigError
 from tasks.attack import attack
 from tasks.caching import run, settle
 from tasks.convert import convert
@@ -78,8 +79,14 @@ def main_job(
 
     Raises:
         GateRefused: no variant passed; everything is logged and reported all the same.
+        ConfigError: the training is that of several nodes.
         PtCoreError: a stage that all variants rest on failed.
     """
+    if given is None and checked.settings.train.parallel.nodes > 1:
+        raise ConfigError(
+            f"train.parallel.nodes: {checked.settings.train.parallel.nodes}; each of them would convert, judge and "
+            "promote; start pt-pipeline train on each node, then pt-pipeline run --from CHECKPOINT on one"
+        )
     # What this run builds or takes from the cache is not removed under its feet.
     with store_in_use(home):
         known = {"from_checkpoint": given.digest} if given else {}

@@ -83,11 +83,11 @@ def parallelize(session: Session, *, num_samples: int, seed: int) -> tuple[Sessi
         seed: of the run.
 
     Raises:
-        ConfigError: a step has fewer samples than there are processes.
+        ConfigError: a step has fewer samples than there are processes, or a GPU would normalise over one sample.
     """
     strategy = session.config.parallel.strategy
     if strategy == "dp":
-        return _data_parallel(session)
+        return _data_parallel(session, num_samples)
     if strategy == "ddp":
         _refuse_small_steps(session, num_samples)
         return _distributed(session, seed=seed), None
@@ -108,11 +108,13 @@ def share_of_step(rows: torch.Tensor, size: int, *, rank: int, num: int) -> list
     return [take(batch, rank=rank, num=num) for batch in in_batches(rows, size * num)]
 
 
-def _data_parallel(session: Session) -> tuple[Session, str | None]:
+def _data_parallel(session: Session, num_samples: int) -> tuple[Session, str | None]:
     num_gpus = torch.cuda.device_count() if session.device == "cuda" else 0
     if num_gpus < 2:
         found = "the CPU" if session.device == "cpu" else f"one {session.device} device"
         return session, f"dp shares batches among GPUs; on {found} it trains as strategy none does"
+    last = _last_pass(session, num_samples, num_ranks=1)
+    refuse_lone_samples(session.network, last, num_gpus=num_gpus)
     return session._replace(wrapped=nn.DataParallel(session.network, device_ids=list(range(num_gpus)))), None
 
 
@@ -289,10 +291,36 @@ def _refuse_device(config: ParallelConfig, device: str) -> None:
         )
 
 
+def refuse_lone_samples(network: nn.Module, num_samples: int, *, num_gpus: int) -> None:
+    """Refuse copies of a network of which one would normalise a batch of one sample.
+
+    Args:
+        network: the one that is copied.
+        num_samples: of the smallest forward pass, that of all copies together.
+        num_gpus: how many copies there are.
+
+    Raises:
+        ConfigError: one copy gets a single sample, and batch normalisation needs two.
+    """
+    # As DataParallel cuts a batch.
+    lone = any(len(part) == 1 for part in torch.arange(num_samples).chunk(num_gpus))
+    if lone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        raise ConfigError(
+            f"{_WHERE}: the last forward pass of an epoch has {num_samples} samples, of which dp gives one of "
+            f"{num_gpus} GPUs a single one, and batch normalisation needs two; change train.batch_size, or take ddp"
+        )
+
+
+def _last_pass(session: Session, num_samples: int, *, num_ranks: int) -> int:
+    """Return how many samples the last forward pass of an epoch has, in all processes together."""
+    last_step = in_batches(torch.arange(num_samples), session.config.step_size)[-1]
+    size = (session.micro_batch or session.config.batch_size) * num_ranks
+    return len(in_batches(last_step, size)[-1])
+
+
 def _refuse_small_steps(session: Session, num_samples: int) -> None:
-    config, num = session.config, session.config.parallel.world_size
-    last_step = in_batches(torch.arange(num_samples), config.step_size)[-1]
-    last = len(in_batches(last_step, (session.micro_batch or config.batch_size) * num)[-1])
+    num = session.config.parallel.world_size
+    last = _last_pass(session, num_samples, num_ranks=num)
     if last < num:
         raise ConfigError(
             f"{_WHERE}: the last forward pass of an epoch has {last} of {num_samples} samples for {num} processes; "

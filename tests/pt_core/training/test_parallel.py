@@ -21,7 +21,7 @@ from pt_core.isolation import CODE_PATH_VARIABLE, Progress, run_isolated
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
-from pt_core.training.parallel import share_of_step
+from pt_core.training.parallel import refuse_lone_samples, share_of_step
 from pt_core.training.requests import TrainRequest
 
 STEPS_OF_64 = {"batch_size": 16, "accumulation_steps": 4}
@@ -240,6 +240,16 @@ def test_dp_without_gpus_trains_as_none_does_and_says_so(digits, tmp_path):
     assert spread.remarks == ("dp shares batches among GPUs; on the CPU it trains as strategy none does",)
     for name, value in weights_of(alone).items():
         assert torch.equal(weights_of(spread)[name], value)
+
+
+@pytest.mark.parametrize(("num_samples", "num_gpus"), [(9, 8), (8, 8), (3, 2), (5, 4)])
+def test_dp_is_refused_where_a_gpu_would_normalise_a_single_sample(num_samples, num_gpus):
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    # 9 on 8 GPUs are 2, 2, 2, 2 and 1.
+    with pytest.raises(ConfigError, match=f"{num_samples} samples, of which dp gives one of {num_gpus} GPUs"):
+        refuse_lone_samples(network, num_samples, num_gpus=num_gpus)
+    refuse_lone_samples(network[:1], num_samples, num_gpus=num_gpus)
+    refuse_lone_samples(network, 2 * num_gpus, num_gpus=num_gpus)
 
 
 def test_more_processes_than_gpus_are_refused(digits, tmp_path):
