@@ -139,7 +139,8 @@ def _judge(session: Session, loss: torch.Tensor, norm: torch.Tensor) -> Outcome:
         return "bad"
     if math.isfinite(float(norm)):
         return "stepped"
-    return "overflowed" if session.scaler.is_enabled() else "bad"
+    # What a scale of 1 does not cure is no overflow: the gradient itself is NaN or infinite.
+    return "overflowed" if session.scaler.is_enabled() and session.scaler.get_scale() > 1 else "bad"
 
 
 def _update_average(session: Session) -> None:

@@ -16,7 +16,7 @@ from pt_core.errors import ConfigError
 from pt_core.modeling.network import complete_spec
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.batches import make_fetch
-from pt_core.training.classes import balanced_order, class_weights
+from pt_core.training.classes import balanced_order, class_weights, showings
 from pt_core.training.config import TrainConfig
 from pt_core.training.session import start_session
 from pt_core.training.step import make_step
@@ -35,7 +35,8 @@ def start(digits):
     spec = complete_spec(model, digits, channels_last=False)
 
     def start(precision="fp32", *, micro_batch=None, weights=None, **changes):
-        plain = {"schedule": "constant", "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+        plain = {"schedule": "constant", "weight_decay": 0.0}
+        plain |= {} if "optimizer" in changes else {"optimizer": "sgd", "momentum": 0.0}
         return start_session(
             spec,
             TrainConfig.model_validate({**plain, **changes}),
@@ -87,6 +88,23 @@ def test_an_accumulated_step_with_one_overflow_is_skipped_as_a_whole(start, fetc
     assert are_equal(session.network.state_dict(), before)
     assert (session.scaler.get_scale(), session.schedule.num_steps) == (scale / 2, 0)
     assert make_step(session, fetch=fetch, rows=ROWS).outcome == "stepped"
+
+
+def test_a_gradient_that_no_scale_makes_finite_is_bad_and_no_overflow(start, fetch):
+    class Lengths(torch.nn.Module):
+        """The gradient of a square root at zero is infinite, and times zero NaN, at a finite loss."""
+
+        def forward(self, x):
+            return x + x.pow(2).sum(1, keepdim=True).sub(x.pow(2).sum(1, keepdim=True)).sqrt()
+
+    session = start("fp16-mixed")
+    session = session._replace(
+        wrapped=torch.nn.Sequential(session.network, Lengths()),
+        scaler=torch.amp.GradScaler("cpu", init_scale=4.0),
+    )
+    steps = [make_step(session, fetch=fetch, rows=ROWS) for _ in range(4)]
+    assert all(math.isfinite(float(step.loss)) for step in steps)
+    assert [step.outcome for step in steps] == ["overflowed", "overflowed", "bad", "bad"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-mixed", "fp16-mixed"])
@@ -149,6 +167,11 @@ def test_the_balanced_order_draws_classes_equally_often():
     again = balanced_order(y, generator=torch.Generator().manual_seed(0))
     assert torch.equal(y[again], drawn)
     assert set(again[drawn == 1].tolist()) == set(range(2970, 3000))
+
+
+def test_a_row_that_comes_again_is_numbered_as_often_as_it_came_before():
+    order = torch.tensor([2, 0, 2, 1, 2, 0])
+    assert showings(order, num_samples=10).tolist() == [2, 0, 12, 1, 22, 10]
 
 
 def test_the_average_is_torchs_average_once_its_decay_has_risen(start, fetch):
