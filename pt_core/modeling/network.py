@@ -21,7 +21,7 @@ from pt_core.modeling.trial import try_network
 
 
 def complete_spec(
-    config: ModelConfig, dataset: Dataset, *, channels_last: bool, batch_size: int = 2
+    config: ModelConfig, dataset: Dataset, *, channels_last: bool, batch_size: int = 2, device: str = "cpu"
 ) -> ModelSpec:
     """Return the structure of the configured network for this dataset, tried on a batch of its training samples.
 
@@ -30,6 +30,7 @@ def complete_spec(
         dataset: what it is to classify.
         channels_last: whether it is to be trained on images in that memory format.
         batch_size: samples that one step of training takes.
+        device: where such a batch is tried; what fits into a GPU need not fit into this machine's memory.
 
     Raises:
         ConfigError: the function is not there, does not take its arguments, or what it returns does not
@@ -62,6 +63,7 @@ def complete_spec(
             batch=batch,
             channels_last=channels_last,
             checkpointing=config.gradient_checkpointing,
+            device=device,
         )
     return spec
 

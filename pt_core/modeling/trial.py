@@ -24,16 +24,18 @@ def try_network(
     batch: torch.Tensor,
     channels_last: bool,
     checkpointing: bool | Sequence[str] = False,
+    device: str = "cpu",
 ) -> None:
     """Refuse a network that cannot be trained to classify samples like these.
 
     Args:
-        network: thrown away afterwards: its memory format, mode and running statistics change.
+        network: thrown away afterwards: its memory format, mode, device and running statistics change.
         spec: what it was built from.
         batch: (N, *input_shape) float32, as many as one step of training takes, at least two; evaluation is tried on
             the first two.
         channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
         checkpointing: what is to be recomputed in training, and here: a trial must not take the memory that it saves.
+        device: where the whole batch is tried; two samples are always tried on the CPU, where artifacts run too.
 
     Raises:
         ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, does not take every size
@@ -41,10 +43,12 @@ def try_network(
             recomputed is never called.
     """
     with trying_to_save(network, checkpointing):
-        _try(network, spec=spec, batch=batch, channels_last=channels_last)
+        _try(network, spec=spec, batch=batch, channels_last=channels_last, device=device)
 
 
-def _try(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool) -> None:
+def _try(
+    network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool, device: str
+) -> None:
     whole, batch = batch, batch[:2]
     network.eval()
     # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.
@@ -59,7 +63,7 @@ def _try(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_l
         raise ConfigError(
             f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
         )
-    _try_training(network, spec=spec, batch=whole)
+    _try_training(network.to(device), spec=spec, batch=whole.to(device))
 
 
 def _try_sizes(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:

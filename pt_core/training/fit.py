@@ -24,7 +24,7 @@ from pt_core.modeling.network import build_network, complete_spec
 from pt_core.modeling.spec import ModelSpec
 from pt_core.training.augmented import augmented
 from pt_core.training.averaging import averaged
-from pt_core.training.batches import make_fetch
+from pt_core.training.batches import make_fetch, read_ahead
 from pt_core.training.classes import class_weights
 from pt_core.training.epoch import refuse_non_finite
 from pt_core.training.live import Live
@@ -100,8 +100,14 @@ def _set_up(request: TrainRequest) -> Job:
     config = request.config
     device = resolve_device(config.device)
     decision = resolve_precision(config.precision, device)
+    # Copies and stages share what one device alone may have no room for.
+    is_shared = config.parallel.strategy in ("dp", "model_parallel")
     spec = complete_spec(
-        request.model, request.dataset, channels_last=config.channels_last, batch_size=_micro_batch(request)
+        request.model,
+        request.dataset,
+        channels_last=config.channels_last,
+        batch_size=_micro_batch(request),
+        device="cpu" if is_shared else device,
     )
     flops = network_cost(build_network(spec).eval(), input_shape=spec.input_shape).flops
     data = _open_data(request, device)
@@ -161,7 +167,9 @@ def _train(job: Job) -> Checkpoint:
 
 
 def _open_data(request: TrainRequest, device: str) -> Data:
-    train_split, validation = (load_split(request.dataset, name) for name in ("train", "validation"))
+    train_split, validation = (
+        read_ahead(load_split(request.dataset, name)) for name in ("train", "validation")
+    )
     fetch_train, fetch_validation = (
         make_fetch(split, device=device, channels_last=request.config.channels_last)
         for split in (train_split, validation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -217,6 +219,23 @@ def test_a_factory_of_a_package_gets_its_arguments_and_is_tried_on_a_whole_batch
     assert spec.arguments == {"num_classes": 10, "name": "grouped", "groups": 2}
     with pytest.raises(ConfigError, match=r"failed in training mode on a batch of shape \(33, 1, 8, 8\)"):
         spec_of(digits, f"{name}:create", arguments={"name": "grouped", "groups": 2}, batch_size=33)
+
+
+def test_two_samples_are_tried_here_and_a_whole_batch_where_it_is_trained(digits, write_module):
+    # "meta" computes shapes alone: a device without values stands for one that is not here.
+    name = write_module("""
+        class net(nn.Module):
+            seen = []
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(64, 10)
+            def forward(self, x):
+                net.seen.append((x.device.type, len(x)))
+                return self.layer(x.flatten(1))
+    """)
+    config = ModelConfig(target=f"{name}:net")
+    complete_spec(config, digits, channels_last=False, batch_size=64, device="meta")
+    assert importlib.import_module(name).net.seen == [("cpu", 2), ("meta", 64)]
 
 
 def kept_by_trial(digits, choice):
