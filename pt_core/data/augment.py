@@ -1,4 +1,4 @@
-"""Change a batch of training samples at random: how a sample is changed depends on seed, epoch and its id alone."""
+"""Change a batch of training samples at random, each by its seed, epoch, id and showing alone."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def augment(
     seed: int,
     epoch: int,
     ids: torch.Tensor,
+    showings: torch.Tensor | None = None,
     scale: Scale,
 ) -> torch.Tensor:
     """Return changed samples, of the same shape and inside the same range.
@@ -43,12 +44,14 @@ def augment(
         seed: of the run.
         epoch: from 1; another epoch changes a sample in another way.
         ids: (N,) int64 ids of the samples; the same id is changed in the same way in whatever batch it stands.
+        showings: (N,) int64 how often each sample was shown in this epoch before; ``None`` where none was.
         scale: what strengths are measured in.
     """
     ids = ids.to(x.device)
+    showings = torch.zeros_like(ids) if showings is None else showings.to(x.device)
     with torch.no_grad():
         for place, one in enumerate(transforms):
-            draws = _Draws(_key(seed, epoch, place), ids)
+            draws = _Draws(_key(seed, epoch, place), ids, showings)
             is_chosen = draws.uniform(1).reshape(-1, *[1] * (x.ndim - 1)) < one.probability
             x = torch.where(is_chosen, _CHANGES[one.name](x, one.amount, draws, scale), x)
         if scale.input_range is not None:
@@ -57,13 +60,14 @@ def augment(
 
 
 class _Draws:
-    """Random numbers of each sample, each a hash of a key, the sample's id and a counter, so that no state is kept.
+    """Random numbers of each sample, each a hash of a key, the sample's id and showing, and a counter: no state is kept.
 
     SplitMix64 (Steele, Lea and Flood 2014, https://doi.org/10.1145/2660193.2660195).
     """
 
-    def __init__(self, key: int, ids: torch.Tensor) -> None:
-        self._states = _mix(_signed(key) + ids * _signed(_GOLDEN))
+    def __init__(self, key: int, ids: torch.Tensor, showings: torch.Tensor) -> None:
+        first = _mix(_signed(key) + ids * _signed(_GOLDEN))
+        self._states = torch.where(showings == 0, first, _mix(first ^ _mix(showings)))
         self._drawn = 0
 
     def uniform(self, count: int) -> torch.Tensor:

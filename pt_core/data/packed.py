@@ -84,7 +84,8 @@ def _numbers(rows: Any, num: int) -> NDArray[np.int64]:
 def _decode(encoded: Sequence[bytes], decoding: ImageDecoding) -> NDArray[np.uint8]:
     if len(encoded) <= _FEW:
         return decode_all((tuple(encoded), decoding))
-    parts = [tuple(encoded[start : start + _FEW]) for start in range(0, len(encoded), _FEW)]
+    size = -(-len(encoded) // num_cpus())
+    parts = [tuple(encoded[start : start + size]) for start in range(0, len(encoded), size)]
     return np.concatenate(list(in_workers(decode_all, [(part, decoding) for part in parts])))
 
 

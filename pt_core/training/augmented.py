@@ -14,7 +14,7 @@ from pt_core.data.dataset import DatasetInfo
 from pt_core.training.batches import Fetch
 
 EpochFetch = Callable[[int], Fetch]
-"""From the epoch, from 1, to what reads its batches."""
+"""From the epoch, from 1, to what reads its batches; a row that is shown again in an epoch is numbered N, 2 N, ... more."""
 
 
 def augmented(
@@ -27,12 +27,13 @@ def augmented(
 ) -> EpochFetch:
     """Return what reads batches of an epoch and changes them.
 
-    How a sample is changed depends on the seed, the epoch and the sample's id alone: neither on the batch it is in nor
-    on what was drawn before, so that a run continues as if it had never been interrupted.
+    How a sample is changed depends on the seed, the epoch, the sample's id and how often the epoch showed it before:
+    neither on the batch it is in nor on what was drawn before, so that a run continues as if it had never been
+    interrupted.
 
     Args:
         fetch: reads batches as they are.
-        transforms: what is done to them; without any, ``fetch`` is returned for every epoch.
+        transforms: what is done to them; without any, samples are read as they are.
         dataset: what strengths are measured in.
         ids: (N,) id of each row of the training split.
         seed: of the run.
@@ -40,8 +41,9 @@ def augmented(
     Raises:
         ConfigError: a change does not fit the samples, or its library is not installed.
     """
+    num_samples = len(ids)
     if not transforms:
-        return lambda _: fetch
+        return lambda _: lambda rows: fetch(rows % num_samples)
     check_augmentation(transforms, dataset)
     check_library(transforms)
     id_of = torch.from_numpy(np.array(ids))
@@ -49,8 +51,17 @@ def augmented(
 
     def of_epoch(epoch: int) -> Fetch:
         def read(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            x, y = fetch(rows)
-            changed = augment(x, transforms, seed=seed, epoch=epoch, ids=id_of[rows], scale=scale)
+            own = rows % num_samples
+            x, y = fetch(own)
+            changed = augment(
+                x,
+                transforms,
+                seed=seed,
+                epoch=epoch,
+                ids=id_of[own],
+                showings=rows // num_samples,
+                scale=scale,
+            )
             is_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
             return changed.contiguous(
                 memory_format=torch.channels_last if is_last else torch.contiguous_format

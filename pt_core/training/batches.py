@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pt_core.data.dataset import Samples
+from pt_core.training.read_ahead import ReadAhead
 
 MAX_RESIDENT_BYTES = 512 * 2**20
 """A split up to this size is copied to the device once; a larger one is read batch by batch."""
 
 Fetch = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """From rows (B,) int64 on the CPU to x (B, *input_shape) float32 and y (B,) int64 on the device."""
+
+
+def read_ahead(samples: Samples) -> Samples:
+    """Return the same samples, read one batch ahead of who :func:`expects <expect>` them, unless they are few."""
+    if samples.x.nbytes <= MAX_RESIDENT_BYTES:
+        return samples
+    return samples._replace(x=cast("NDArray[np.float32]", ReadAhead(samples.x)))
+
+
+def expect(samples: Samples, batches: Iterable[torch.Tensor]) -> None:
+    """Say which rows will be fetched next, batch by batch, so that each is read while the last is computed with."""
+    if isinstance(samples.x, ReadAhead):
+        samples.x.expect(batches)
 
 
 def make_fetch(samples: Samples, *, device: str, channels_last: bool) -> Fetch:

@@ -44,3 +44,13 @@ def balanced_order(y: torch.Tensor, *, generator: torch.Generator) -> torch.Tens
     drawn = torch.randint(len(counts), (len(y),), generator=generator)
     within = (torch.rand(len(y), generator=generator, dtype=torch.float64) * counts[drawn]).long()
     return by_class[starts[drawn] + within]
+
+
+def showings(order: torch.Tensor, *, num_samples: int) -> torch.Tensor:
+    """Return an order, (N,) int64, with ``num_samples`` added to a row for each time that it stands there before."""
+    by_row = torch.argsort(order, stable=True)
+    counts = torch.bincount(order, minlength=num_samples)
+    first = counts.cumsum(0) - counts
+    before = torch.empty_like(order)
+    before[by_row] = torch.arange(len(order)) - first[order[by_row]]
+    return order + num_samples * before

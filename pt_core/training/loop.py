@@ -13,12 +13,13 @@ from pt_core.artifacts.checkpoint import EpochMetrics
 from pt_core.data.dataset import Samples
 from pt_core.errors import StepFailed
 from pt_core.training.augmented import EpochFetch
-from pt_core.training.batches import Fetch, count_batches, in_batches, ordered_rows
-from pt_core.training.classes import balanced_order
+from pt_core.training.batches import Fetch, count_batches, expect, in_batches, ordered_rows
+from pt_core.training.classes import balanced_order, showings
 from pt_core.training.config import TrainConfig
 from pt_core.training.epoch import train_epoch, validate
 from pt_core.training.live import Live
 from pt_core.training.session import Session, Snapshot, restore, take_snapshot, training_state
+from pt_core.training.step import parts_of
 from pt_core.training.sums import Sums
 
 
@@ -127,7 +128,7 @@ def _one_epoch(
     live: Live | None,
     after_step: Callable[[], None],
 ) -> EpochMetrics:
-    epoch, sums = standing.epoch, standing.sums
+    epoch, sums, num_samples = standing.epoch, standing.sums, len(data.train.y)
     started, before = time.perf_counter(), standing.seconds
 
     def stepped() -> None:
@@ -137,10 +138,12 @@ def _one_epoch(
             live.tell_step(epoch=epoch, num_steps=sums.num_steps, loss=loss, accuracy=accuracy)
         after_step()
 
+    rows = _rows_left(session, data, standing)
+    expect(data.train, (part % num_samples for step in rows for part in parts_of(session, step)))
     trained = train_epoch(
         session,
         fetch=data.fetch_train(epoch),
-        rows=_rows_left(session, data, standing),
+        rows=rows,
         epoch=epoch,
         sums=sums,
         num_bad_before=sum(metrics.num_bad_steps for metrics in standing.history),
@@ -148,9 +151,9 @@ def _one_epoch(
     )
     standing.seconds = before + time.perf_counter() - started
     # What did not fit into memory in training would not fit here either.
-    held_out = ordered_rows(
-        len(data.validation.y), batch_size=session.micro_batch or session.config.batch_size
-    )
+    batch_size = session.micro_batch or session.config.batch_size
+    held_out = list(ordered_rows(len(data.validation.y), batch_size=batch_size))
+    expect(data.validation, filter(len, map(session.peers.take, held_out)))
     validated = validate(session, fetch=data.fetch_validation, rows=held_out, epoch=epoch)
     return EpochMetrics(
         epoch=epoch,
@@ -161,21 +164,21 @@ def _one_epoch(
         learning_rate=session.schedule.learning_rate,
         gradient_norm=trained.gradient_norm,
         num_skipped_steps=trained.num_skipped_steps,
-        samples_per_s=len(data.train.y) / standing.seconds,
+        samples_per_s=num_samples / standing.seconds,
         num_bad_steps=trained.num_bad_steps,
         loss_scale=session.scaler.get_scale() if session.scaler.is_enabled() else None,
     )
 
 
 def _rows_left(session: Session, data: Data, standing: Standing) -> list[torch.Tensor]:
-    """Return the rows of each step that this epoch still has to make."""
+    """Return the rows of each step that this epoch still has to make, as :func:`augmented` takes them."""
     if standing.order_state is None:
         standing.order_state = session.shuffle.get_state()
     # Drawn again where the training goes on in mid-epoch, which leaves the generator where it was too.
     session.shuffle.set_state(standing.order_state)
     if session.config.sampler == "balanced":
         y = torch.from_numpy(data.train.y.copy())
-        order = balanced_order(y, generator=session.shuffle)
+        order = showings(balanced_order(y, generator=session.shuffle), num_samples=len(y))
     else:
         order = torch.randperm(len(data.train.y), generator=session.shuffle)
     return in_batches(order, session.config.step_size)[standing.sums.num_steps :]

@@ -56,6 +56,11 @@ def make_step(session: Session, *, fetch: Fetch, rows: torch.Tensor) -> Step:
     return Step(loss=loss, correct=correct, norm=norm, outcome=outcome)
 
 
+def parts_of(session: Session, rows: torch.Tensor) -> list[torch.Tensor]:
+    """Return the rows of each forward pass that this process makes for a step, in turn."""
+    return session.peers.parts(rows, session.micro_batch or max(1, len(rows)))
+
+
 def evaluate_batch(
     session: Session, *, fetch: Fetch, rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,8 +77,7 @@ def evaluate_batch(
 
 def _backward(session: Session, fetch: Fetch, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Leave the gradient of the mean loss of ``rows``; return that loss and how many are right."""
-    peers = session.peers
-    parts = peers.parts(rows, session.micro_batch or max(1, len(rows)))
+    peers, parts = session.peers, parts_of(session, rows)
     losses: list[torch.Tensor] = []
     corrects: list[torch.Tensor] = []
     for part in parts[:-1]:

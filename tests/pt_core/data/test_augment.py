@@ -125,7 +125,7 @@ def test_a_blur_keeps_the_mean_and_brightness_and_contrast_move_it_as_they_say()
 
 
 def test_draws_are_uniform_normal_and_uncorrelated():
-    draws = _Draws(_key(0, 1, 2), torch.arange(50_000))
+    draws = _Draws(_key(0, 1, 2), torch.arange(50_000), torch.zeros(50_000, dtype=torch.int64))
     uniform = draws.uniform(3).double()
     assert stats.kstest(uniform[:, 0], "uniform").pvalue > 1e-3
     assert stats.kstest(draws.normal(1)[:, 0].double(), "norm").pvalue > 1e-3
@@ -136,7 +136,7 @@ def test_draws_are_uniform_normal_and_uncorrelated():
 def test_random_numbers_are_those_of_the_published_generator():
     # The first outputs of SplitMix64 from the state 0: a sample whose state is 0 must give their upper 24 bits.
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-    draws = _Draws(0, torch.tensor([0]))
+    draws = _Draws(0, torch.tensor([0]), torch.tensor([0]))
     draws._states = torch.tensor([0])
     assert draws.uniform(3)[0].tolist() == [(number >> 40) / 2**24 for number in published]
 

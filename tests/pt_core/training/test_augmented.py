@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny import digits
@@ -11,8 +12,11 @@ from pt_core.data.dataset import load_split
 from pt_core.errors import ConfigError
 from pt_core.training.augmented import augmented
 from pt_core.training.batches import make_fetch
+from pt_core.training.classes import balanced_order, showings
 
 CHANGES = tuple(Augmentation(name=name) for name in ("horizontal-flip", "rotate", "noise"))
+
+ALWAYS = (Augmentation(name="noise", probability=1.0),)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,37 @@ def test_every_epoch_and_every_seed_changes_them_in_another_way(dataset):
 
 def test_without_changes_the_batches_are_read_as_they_are(dataset):
     fetch, of_epoch = make(dataset, ())
-    assert of_epoch(1) is fetch
+    rows = torch.tensor([5, 0, 7])
+    for found, expected in zip(of_epoch(1)(rows + len(dataset_ids(dataset))), fetch(rows), strict=True):
+        assert torch.equal(found, expected)
+
+
+def dataset_ids(dataset):
+    return load_split(dataset, "train").ids
+
+
+def test_a_sample_that_an_epoch_shows_again_is_changed_in_another_way(dataset):
+    _, of_epoch = make(dataset, ALWAYS)
+    rows, num = torch.arange(50), len(dataset_ids(dataset))
+    (first, y), (second, same_y), (third, _) = (of_epoch(1)(rows + showing * num) for showing in range(3))
+    assert torch.equal(y, same_y)
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert not any(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert torch.equal(of_epoch(1)(rows + num)[0], second)
+
+
+def test_a_balanced_epoch_shows_a_rare_sample_in_many_ways(dataset):
+    samples = load_split(dataset, "train")
+    rare = int(np.argmax(samples.y == 3))
+    y = np.where(np.arange(len(samples.y)) == rare, 1, 0)
+    order = showings(
+        balanced_order(torch.from_numpy(y), generator=torch.Generator().manual_seed(0)), num_samples=len(y)
+    )
+    shown = order[order % len(y) == rare]
+    assert len(shown) > 400
+    _, of_epoch = make(dataset, ALWAYS)
+    seen = of_epoch(1)(shown[:100])[0].flatten(1)
+    assert len(torch.unique(seen, dim=0)) == 100
 
 
 def test_the_memory_format_of_a_batch_is_kept(dataset):
