@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import textwrap
-
 import numpy as np
 import pytest
-import torch
+from network_fixtures import write_module
+from threads import one_thread
 
 from pt_core.data.config import DataConfig
 from pt_core.data.prepare import prepare
@@ -16,16 +14,7 @@ from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.requests import TrainRequest
 
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Compute with one thread: on a busy machine two that wait for each other are many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread", "write_module"]
 
 
 def _prepare(folder, config):
@@ -64,16 +53,3 @@ def make_request(tmp_path, digits):
         )
 
     return make
-
-
-@pytest.fixture
-def write_module(tmp_path, monkeypatch):
-    """Return a function that puts code into a module of a new name on sys.path, and returns the name."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-
-    def write(code):
-        name = f"trained_model_{next(_numbers)}"
-        (tmp_path / f"{name}.py").write_text("import torch\nfrom torch import nn\n" + textwrap.dedent(code))
-        return name
-
-    return write
