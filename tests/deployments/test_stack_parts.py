@@ -22,6 +22,7 @@ from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify, members, sweep
 from deployments.stack.screen import Screen
 from deployments.stack.services import Secrets, Service, plan, shared_environment
+from deployments.stack.status import memory_bytes
 from deployments.stack.supervise import Stack, run_stack
 from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
 from pt_core.errors import ConfigError, StepFailed
@@ -234,6 +235,16 @@ def test_a_stack_that_was_killed_is_not_taken_up(tmp_path):
     write_stack(tmp_path, ProcessId(pid=alive.pid, started=alive.started - 1))
 
     assert taken_up(tmp_path) == [None, None, None, None]
+
+
+def test_a_stack_that_ends_while_it_is_looked_at_takes_no_memory_and_is_no_traceback():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    supervisor = identify(ended.pid)
+    ended.wait()
+    state = StackState(token=uuid.uuid4().hex, supervisor=supervisor, prefect_url="", mlflow_url="")
+
+    assert memory_bytes(state) == 0
+    assert memory_bytes(state.model_copy(update={"supervisor": identify(os.getpid())})) > 2**20
 
 
 def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_path, monkeypatch):
