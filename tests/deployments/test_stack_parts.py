@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -245,6 +246,35 @@ def test_a_stack_that_ends_while_it_is_looked_at_takes_no_memory_and_is_no_trace
 
     assert memory_bytes(state) == 0
     assert memory_bytes(state.model_copy(update={"supervisor": identify(os.getpid())})) > 2**20
+
+
+HANGS_UP = """
+import os, signal, sys
+from deployments.stack.interrupts import Interrupts
+interrupts = Interrupts()
+interrupts.listen()
+for name in sys.argv[1:]:
+    os.kill(os.getpid(), getattr(signal, name))
+print(interrupts.num)
+"""
+
+
+@pytest.mark.parametrize(("before", "num"), [((), 1), (("nohup",), 0)])
+def test_a_closed_terminal_ends_a_stack_unless_nohup_said_otherwise(before, num):
+    def counted(*names: str) -> int:
+        command = [*before, sys.executable, "-c", HANGS_UP, *names]
+        # The tests themselves may run under nohup.
+        asked = subprocess.run(
+            command,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(asked.stdout)
+
+    assert counted("SIGHUP") == num
+    assert counted("SIGTERM", "SIGINT") == 2
 
 
 def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_path, monkeypatch):
