@@ -115,7 +115,7 @@ def receive(receiver: Receiver, admitted: Admitted, body: bytes) -> Answer:
     chosen = pushes if isinstance(pushes, str) else choose(pushes, repository)
     if isinstance(chosen, str):
         logger.info("%s: delivery %s ignored: %s", repository.name, admitted.delivery_id, chosen)
-        return Answer(status=200, result="ignored", reason=chosen, delivery=admitted.delivery_id)
+        return Answer(status=200, result="ignored", reason=chosen)
     return _accept(receiver, admitted, chosen, body)
 
 
