@@ -22,7 +22,7 @@ from deployments.stack.logs import MAX_BYTES, Follower
 from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify, members, sweep
 from deployments.stack.screen import Screen
-from deployments.stack.services import Secrets, Service, plan, shared_environment
+from deployments.stack.services import Secrets, Service, plan, preparing_environment, shared_environment
 from deployments.stack.status import memory_bytes
 from deployments.stack.supervise import Stack, run_stack
 from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
@@ -303,9 +303,55 @@ def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_p
     assert urllib.request.proxy_bypass("10.0.0.7:4200")
 
 
-def test_what_belongs_to_one_run_or_to_the_receiver_is_inherited_by_no_service(monkeypatch):
-    names = ("WEBHOOK_SECRET", "PUSH_REPOSITORY", "PUSH_COMMIT", "CODE_PATH", "MLFLOW_DATABASE")
-    for name in names:
+def test_what_belongs_to_one_run_or_to_one_process_is_inherited_by_no_service(monkeypatch):
+    names = (
+        "WEBHOOK_SECRET",
+        "PUSH_REPOSITORY",
+        "PUSH_COMMIT",
+        "CODE_PATH",
+        "MLFLOW_DATABASE",
+        "PREFECT_DATABASE",
+    )
+    for name in (*names, "NOTIFY_URL"):
         monkeypatch.setenv(f"PT_PIPELINE_{name}", "hunter2")
+    options, known = StackOptions(home="/h"), secrets(webhook="/h/webhook", webhook_config="/h/webhook.yaml")
 
-    assert "hunter2" not in shared_environment(StackOptions(home="/h"), secrets(), "t").values()
+    shared = shared_environment(options, known, "t")
+    services = plan(options, known)
+
+    assert len(services) == 4
+    assert not any("hunter2" in {**shared, **one.environment}.values() for one in services)
+    told = {name for name, value in preparing_environment(known).items() if value == "hunter2"}
+    assert told == {"PT_PIPELINE_NOTIFY_URL"}, "it makes the automations that post there"
+
+
+def test_a_password_is_given_to_those_that_need_it_alone(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:of-another-server")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-another-server")
+    options = StackOptions(home="/h", auth=True)
+    known = secrets(
+        prefect_login="admin:prefect-password",
+        mlflow_login=("admin", "mlflow-password"),
+        prefect_database="postgresql+asyncpg://u:prefect-database@h/d",
+        mlflow_database="postgresql+psycopg2://u:mlflow-database@h/d",
+        webhook="/h/webhook",
+        webhook_config="/h/webhook.yaml",
+    )
+    hidden = ("prefect-password", "mlflow-password", "prefect-database", "mlflow-database")
+
+    shared = shared_environment(options, known, "t")
+    each = {one.name: one.environment for one in plan(options, known)}
+    each["deployments"] = preparing_environment(known)
+
+    held = {
+        name: {secret for secret in hidden if secret in "\n".join({**shared, **environment}.values())}
+        for name, environment in each.items()
+    }
+    assert held == {
+        "prefect": {"prefect-password", "prefect-database"},
+        "mlflow": {"mlflow-password", "mlflow-database"},
+        "worker": {"prefect-password", "mlflow-password"},
+        "webhook": {"prefect-password"},
+        "deployments": {"prefect-password"},
+    }
+    assert not any("of-another-server" in value for value in shared.values())
