@@ -197,3 +197,30 @@ def test_a_home_whose_path_no_database_address_takes_is_refused_in_a_line(tmp_pa
     assert "question mark" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+WRONG_SETTINGS = {
+    "a misspelt provider": (
+        "repositories:\n  - {name: team/models, provider: gihub, clone_url: X}",
+        "webhook.yaml: repositories[0].provider",
+    ),
+    "no YAML": ("repositories: [", "webhook.yaml:1: not valid YAML"),
+    "a secret that is not there": (
+        "repositories:\n  - {name: team/models, provider: github, clone_url: X, secret_file: gone}",
+        "/gone: cannot read the webhook secret",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS)
+def test_a_mistake_in_the_receivers_settings_is_one_line_before_anything_is_started(tmp_path, wrong):
+    content, said = WRONG_SETTINGS[wrong]
+    (tmp_path / "webhook.yaml").write_text(content.replace("X", '"https://git.example/models.git"'))
+    ports = [f"--{name}-port={free_port()}" for name in ("prefect", "mlflow", "webhook")]
+
+    refused = pt_pipeline("up", "--home", str(tmp_path), *ports)
+
+    assert refused.returncode == 2, refused.stderr
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list((tmp_path / "stack").glob("*.log")) == []
