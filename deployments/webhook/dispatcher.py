@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from deployments.webhook.journal import Delivery, Journal, earlier, next_waiting, settle
+from deployments.webhook.journal import Delivery, earlier, next_waiting, settle
+from deployments.webhook.journal_file import Journal
 from deployments.webhook.runs import NotReady, NotStarted, Refused, Started
 from deployments.webhook_config import Repository
 

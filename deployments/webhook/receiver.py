@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from deployments.webhook.answers import Answer, RequestRefused
 from deployments.webhook.filters import choose
-from deployments.webhook.journal import Delivery, Journal, add
+from deployments.webhook.journal import Delivery, add
+from deployments.webhook.journal_file import Journal
 from deployments.webhook.payloads import Push, read_pushes
 from deployments.webhook.secret_files import Secrets
 from deployments.webhook.signatures import (

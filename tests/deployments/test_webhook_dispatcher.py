@@ -11,7 +11,8 @@ import pytest
 from receiving import commit
 
 from deployments.webhook.dispatcher import attempt
-from deployments.webhook.journal import Delivery, Journal, add, find, next_waiting, open_journal
+from deployments.webhook.journal import Delivery, add, find, next_waiting
+from deployments.webhook.journal_file import Journal, open_journal
 from deployments.webhook.runs import NotStarted, Refused, Started, Unreachable
 from deployments.webhook.show import replay_delivery
 from deployments.webhook_config import Repository
