@@ -96,21 +96,27 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
 
 def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery) -> str | None:
     """Return which commit was pushed on top of a delivery's, in words; ``None`` if none was, or the branch came back."""
-    rows = database.execute(
-        'SELECT id, "commit", "before" FROM deliveries WHERE repository = ? AND branch = ? '
-        'AND "before" IS NOT NULL AND replay_of IS NULL ORDER BY seq',
-        (delivery.repository, delivery.branch),
-    ).fetchall()
-    on_top = {row["before"]: row for row in rows}
-    at, later = delivery.commit, set[str]()
-    while at in on_top and at not in later:
-        at = on_top[at]["commit"]
+    top, at, later = None, delivery.commit, set[str]()
+    while at not in later and (row := _child(database, delivery, at)) is not None:
+        top = top or row
+        at = row["commit"]
         later.add(at)
-    # A push that starts at a later commit set the branch back to this one: nothing is newer.
-    if not later or delivery.before in later:
+        # A push that starts at a later commit set the branch back to this one: nothing is newer.
+        if at == delivery.before:
+            return None
+    if top is None:
         return None
-    top = on_top[delivery.commit]
     return f"commit {top['commit'][:12]} was pushed on top of it and came before it (delivery {top['id']})"
+
+
+def _child(database: sqlite3.Connection, delivery: Delivery, commit: str) -> sqlite3.Row | None:
+    """Return the latest push that began at a commit of a delivery's branch."""
+    found: sqlite3.Row | None = database.execute(
+        'SELECT id, "commit" FROM deliveries WHERE repository = ? AND branch = ? AND "before" = ? '
+        "AND replay_of IS NULL ORDER BY seq DESC LIMIT 1",
+        (delivery.repository, delivery.branch, commit),
+    ).fetchone()
+    return found
 
 
 def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:

@@ -33,6 +33,11 @@ CREATE TABLE IF NOT EXISTS deliveries (
 CREATE UNIQUE INDEX IF NOT EXISTS bodies ON deliveries (repository, body_sha256) WHERE body_sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
 """
+_OF_LATER_COLUMNS = (
+    'CREATE INDEX IF NOT EXISTS on_top ON deliveries (repository, branch, "before") '
+    'WHERE "before" IS NOT NULL AND replay_of IS NULL'
+)
+"""Made last, since a journal of an earlier version gets the column first; partial, or it would be taken for other questions."""
 
 
 class Journal(Record):
@@ -98,3 +103,4 @@ def _upgrade(database: sqlite3.Connection) -> None:
     for name, kind in (("before", "TEXT"), ("first_attempt_at", "REAL")):
         if name not in there:
             database.execute(f'ALTER TABLE deliveries ADD COLUMN "{name}" {kind}')
+    database.execute(_OF_LATER_COLUMNS)

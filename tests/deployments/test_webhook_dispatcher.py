@@ -92,6 +92,7 @@ def test_what_made_way_and_what_was_started_are_written_together_or_not_at_all(t
 def test_a_journal_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     with sqlite3.connect(journal.path) as database:
+        database.execute("DROP INDEX on_top")
         for name in ("before", "first_attempt_at"):
             database.execute(f'ALTER TABLE deliveries DROP COLUMN "{name}"')
     database.close()
@@ -108,3 +109,28 @@ def test_one_id_in_two_repositories_is_told_apart_by_the_repository(tmp_path: Pa
         replay_delivery("d", home, repository=None, as_json=True)
     replay_delivery("d", home, repository="team/two", as_json=True)
     assert [one.repository for one in find(journal, "d.replay1")] == ["team/two"]
+
+
+def test_a_push_costs_the_same_however_many_there_were(tmp_path: Path) -> None:
+    journal, num = open_journal(tmp_path), 30_000
+    rows = [(f"old-{n}", REPOSITORY.name, "main", commit(n + 1), commit(n), n, "started") for n in range(num)]
+    names = 'id, repository, branch, "commit", "before", received_at, state'
+    with sqlite3.connect(journal.path) as database:
+        database.executemany(f"INSERT INTO deliveries ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    database.close()
+    began = time.thread_time()
+
+    for n in range(num, num + 20):
+        new = Delivery(
+            id=f"d-{n}",
+            repository=REPOSITORY.name,
+            branch="main",
+            commit=commit(n + 1),
+            before=commit(n),
+            received_at=n,
+        )
+        assert add(journal, new).is_new
+
+    assert (time.thread_time() - began) / 20 < 0.02
+    late = new.model_copy(update={"id": "late", "commit": commit(num - 3), "before": commit(num - 4)})
+    assert add(journal, late).delivery.state == "superseded"
