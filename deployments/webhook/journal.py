@@ -12,6 +12,9 @@ State = Literal["accepted", "started", "superseded", "cancelled", "dead"]
 """accepted: waits to be started; started: a run was made; superseded: a newer commit came before it was started;
 cancelled: its run was still queued when a newer commit came; dead: given up, kept for replay."""
 
+KEPT_DAYS = 90
+"""How long a delivery that has ended is kept; hosts send one again for three days."""
+
 _FIELDS = (
     'seq, id, repository, branch, "commit", "before", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
     "first_attempt_at, run_id, run_name, replay_of"
@@ -62,8 +65,8 @@ class Delivery(Record):
 class Entry(Record):
     """What the journal holds after a delivery came."""
 
-    delivery: Delivery
-    """The delivery as it stands."""
+    delivery: Delivery | None
+    """The delivery as it stands; ``None`` where it came so long ago that only its body's digest is kept."""
     is_new: bool
     """Whether it was written now; if not, it is an earlier one with the same id or the same signed body."""
 
@@ -81,6 +84,8 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
         ).fetchone()
         if known:
             return Entry(delivery=_delivery(known), is_new=False)
+        if _was_dropped(database, delivery):
+            return Entry(delivery=None, is_new=False)
         if delivery.replay_of is None:
             newer = None if forced else _pushed_on_top(database, delivery)
             if newer is not None:
@@ -119,6 +124,14 @@ def _child(database: sqlite3.Connection, delivery: Delivery, commit: str) -> sql
     return found
 
 
+def _was_dropped(database: sqlite3.Connection, delivery: Delivery) -> bool:
+    found = database.execute(
+        "SELECT 1 FROM dropped WHERE repository = ? AND body_sha256 = ?",
+        (delivery.repository, delivery.body_sha256),
+    )
+    return found.fetchone() is not None
+
+
 def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:
     reason = f"commit {newer.commit[:12]} is newer (delivery {newer.id})"
     database.execute(
@@ -150,6 +163,22 @@ def settle(journal: Journal, *deliveries: Delivery) -> None:
             "WHERE seq = :seq AND (state = 'accepted' OR :state IN ('started', 'cancelled'))",
             [delivery.model_dump() for delivery in deliveries],
         )
+
+
+def drop_ended(journal: Journal, *, received_before: float) -> int:
+    """Drop the deliveries that came to something before a time, in seconds since 1970; return how many.
+
+    Of a signed body its digest stays: a copy of the request, overheard once, shall start nothing in a year either. What
+    waits stays, and so does a dead letter.
+    """
+    ended = "state IN ('started', 'superseded', 'cancelled') AND received_at < ?"
+    with written(journal) as database:
+        database.execute(
+            "INSERT OR IGNORE INTO dropped SELECT repository, body_sha256 FROM deliveries "  # noqa: S608
+            f"WHERE body_sha256 IS NOT NULL AND {ended}",
+            (received_before,),
+        )
+        return database.execute(f"DELETE FROM deliveries WHERE {ended}", (received_before,)).rowcount  # noqa: S608
 
 
 def find(journal: Journal, delivery_id: str) -> tuple[Delivery, ...]:

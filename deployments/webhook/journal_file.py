@@ -32,6 +32,11 @@ CREATE TABLE IF NOT EXISTS deliveries (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS bodies ON deliveries (repository, body_sha256) WHERE body_sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
+CREATE TABLE IF NOT EXISTS dropped (
+    repository TEXT NOT NULL,
+    body_sha256 TEXT NOT NULL,
+    PRIMARY KEY (repository, body_sha256)
+) WITHOUT ROWID;
 """
 _OF_LATER_COLUMNS = (
     'CREATE INDEX IF NOT EXISTS on_top ON deliveries (repository, branch, "before") '

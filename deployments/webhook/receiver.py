@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from deployments.webhook.answers import Answer, RequestRefused
 from deployments.webhook.filters import choose
-from deployments.webhook.journal import Delivery, add
+from deployments.webhook.journal import KEPT_DAYS, Delivery, add
 from deployments.webhook.journal_file import Journal
 from deployments.webhook.payloads import Push, read_pushes
 from deployments.webhook.secret_files import Secrets
@@ -135,6 +135,8 @@ def _accept(receiver: Receiver, admitted: Admitted, push: Push, body: bytes) -> 
     )
     entry = add(receiver.journal, delivery, forced=push.forced)
     found = entry.delivery
+    if found is None:
+        return Answer(status=200, result="already", reason=f"received before, over {KEPT_DAYS} days ago")
     if not entry.is_new:
         same = "" if found.id == delivery.id else f", as delivery {found.id}"
         reason = f"received before{same}; it is {found.state}, see pt-pipeline deliveries show {found.id}"
