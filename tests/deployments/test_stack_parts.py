@@ -23,10 +23,11 @@ from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify, members, sweep
 from deployments.stack.screen import Screen
 from deployments.stack.services import Secrets, Service, plan, preparing_environment, shared_environment
+from deployments.stack.settings import gather
 from deployments.stack.status import memory_bytes
 from deployments.stack.supervise import Stack, run_stack
 from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
-from pt_core.errors import ConfigError, StepFailed
+from pt_core.errors import ConfigError, StepFailed, StepUnavailable
 
 NOTHING = Path("/nothing.db")
 
@@ -66,6 +67,28 @@ def test_an_address_that_is_no_database_is_refused_without_its_password(server, 
 
     assert f"--{server}-database" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("server", "driver"), [("prefect", "asyncpg"), ("mlflow", "psycopg2")])
+def test_a_driver_that_is_not_installed_is_a_line_with_what_to_install(monkeypatch, server, driver):
+    monkeypatch.setitem(sys.modules, driver, None)
+
+    with pytest.raises(StepUnavailable) as refused:
+        database_url(server, "postgresql://u:hunter2@127.0.0.1:1/d", sqlite=NOTHING)
+
+    assert str(refused.value) == (
+        f"--{server}-database: PostgreSQL needs {driver}, which is not installed: "
+        "pip install 'pt-pipeline[postgres]'"
+    )
+
+
+def test_passwords_without_what_mlflow_needs_for_them_are_a_line_with_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "flask_wtf", None)
+
+    with pytest.raises(StepUnavailable, match=r"--auth: .*not installed: pip install 'mlflow\[auth\]'$"):
+        gather(StackOptions(home=str(tmp_path), auth=True, webhook=False))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_an_address_the_data_is_in_the_home_folder():
@@ -154,6 +177,47 @@ def test_a_service_that_ends_while_the_stack_starts_is_named_with_the_end_of_its
 
     assert "prefect: ended with exit code 3" in str(failed.value)
     assert "the disk is on fire" in str(failed.value)
+    assert list(members(token)) == []
+
+
+KNOWS_ANOTHER_PASSWORD = """
+import http.server, sys
+class Refuses(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 401)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Refuses).serve_forever()
+"""
+
+
+def test_a_password_that_mlflow_does_not_know_is_refused_with_what_to_do(tmp_path):
+    token, port = uuid.uuid4().hex, free_port()
+    (tmp_path / "stack").mkdir()
+    address = f"http://127.0.0.1:{port}"
+    mlflow = Service(
+        name="mlflow",
+        command=(sys.executable, "-c", KNOWS_ANOTHER_PASSWORD, str(port)),
+        environment={},
+        port=port,
+        url=address,
+        health=f"{address}/health",
+    )
+    stack = Stack(
+        StackOptions(home=str(tmp_path), auth=True),
+        secrets(mlflow_login=("admin", "hunter2")),
+        (service("prefect", "import time; time.sleep(20)"), mlflow),
+        tmp_path / "prefect.yaml",
+        token,
+        Interrupts(),
+        Screen(),
+    )
+
+    with pytest.raises(ConfigError) as refused:
+        run_stack(stack)
+
+    assert f"does not take the password in {tmp_path / 'secrets' / 'mlflow'}" in str(refused.value)
+    assert f"remove {tmp_path / 'stack' / 'mlflow-auth.db'}" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
     assert list(members(token)) == []
 
 
