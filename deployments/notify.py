@@ -12,6 +12,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.exceptions import ObjectNotFound
 from pydantic import SecretStr
 
+from deployments.stack.services import NOTIFY_VARIABLE
 from flows.home import current_home
 from flows.stack_state import secrets_folder
 from pt_core.errors import ConfigError
@@ -19,7 +20,6 @@ from pt_core.errors import ConfigError
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-NOTIFY_VARIABLE = "PT_PIPELINE_NOTIFY_URL"
 BLOCK = "pt-pipeline-notify"
 OF_EVENTS = "pt-pipeline: tell of gates, promotions and failures"
 OF_CRASHES = "pt-pipeline: tell of crashes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 
 import typer
@@ -29,7 +31,9 @@ def check_deployments(file: Path | None, *, as_json: bool) -> None:
     add_code_path(path.parent)
     from deployments.checking.file import check_file
 
-    found = check_file(path)
+    # What a flow's module prints when it is imported is no part of the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        found = check_file(path)
     if as_json:
         listed = [one.model_dump(mode="json") for one in found]
         print_json({"file": str(path), "problems": listed, "exit_code": 2 if found else 0})

@@ -15,9 +15,11 @@ class Interrupts:
         self.num = 0
 
     def listen(self) -> None:
-        """Count from now on; a closed terminal asks for the same as Ctrl-C."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._count)
+        """Count from now on; a closed terminal asks for the same as Ctrl-C, unless nohup has said that it shall not."""
+        signal.signal(signal.SIGINT, self._count)
+        signal.signal(signal.SIGTERM, self._count)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._count)
 
     def wait(self, seconds: float) -> bool:
         """Wait, and return whether this process was asked to end."""

@@ -26,9 +26,13 @@ WORKER = "pt-pipeline-up"
 WORKER_POLL_S = 2
 """How often the worker asks for runs; Prefect's own 10 s is what a person waits after a click."""
 
+NOTIFY_VARIABLE = "PT_PIPELINE_NOTIFY_URL"
+"""Where notifications go; the address may hold a token, and only what makes the automations reads it."""
+
 _NOT_INHERITED = (
     "PT_PIPELINE_PREFECT_DATABASE",
     "PT_PIPELINE_MLFLOW_DATABASE",
+    NOTIFY_VARIABLE,
     # The receiver is given a file.
     SECRET_VARIABLE,
     # Prefect would put them into the deployments, and each run has its own.
@@ -77,17 +81,28 @@ class Secrets(Record):
 
 def plan(options: StackOptions, secrets: Secrets) -> tuple[Service, ...]:
     """Return the services in the order of their start; they are stopped in the reverse order."""
-    services = [_prefect(options, secrets), _mlflow(options, secrets), _worker(options)]
+    services = [_prefect(options, secrets), _mlflow(options, secrets), _worker(options, secrets)]
     if secrets.webhook and secrets.webhook_config:
-        services.append(_webhook(options, secrets.webhook_config, secrets.webhook))
+        services.append(_webhook(options, secrets, secrets.webhook_config, secrets.webhook))
     return tuple(services)
 
 
+def inherited() -> dict[str, str]:
+    """Return what every process that ``up`` starts takes over from the shell of ``up``."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
 def shared_environment(options: StackOptions, secrets: Secrets, token: str) -> dict[str, str]:
-    """Return what every process of the stack has in its environment: this process's, and how to reach the servers."""
+    """Return what every process of the stack has in its environment: this process's, and where the servers are.
+
+    Passwords are not among it, since each is given to those that need it; nor are the user's for other servers, where
+    the stack has its own.
+    """
     home = options.home
-    base = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    base |= {
+    base = inherited()
+    for name in (*_prefect_client(secrets), *_mlflow_client(secrets)):
+        base.pop(name, None)
+    return base | {
         STACK_VARIABLE: token,
         HOME_VARIABLE: home,
         "PREFECT_HOME": f"{home}/prefect",
@@ -101,11 +116,24 @@ def shared_environment(options: StackOptions, secrets: Secrets, token: str) -> d
         "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", "")),
         **without_proxy(url(options, options.prefect_port)),
     }
-    if secrets.prefect_login:
-        base["PREFECT_API_AUTH_STRING"] = secrets.prefect_login
-    if secrets.mlflow_login:
-        base["MLFLOW_TRACKING_USERNAME"], base["MLFLOW_TRACKING_PASSWORD"] = secrets.mlflow_login
-    return base
+
+
+def preparing_environment(secrets: Secrets) -> dict[str, str]:
+    """Return what the process that makes deployments and automations has in its environment besides."""
+    address = os.environ.get(NOTIFY_VARIABLE)
+    return _prefect_client(secrets) | ({NOTIFY_VARIABLE: address} if address else {})
+
+
+def _prefect_client(secrets: Secrets) -> dict[str, str]:
+    """Return what a client of Prefect is let in by."""
+    return {"PREFECT_API_AUTH_STRING": secrets.prefect_login} if secrets.prefect_login else {}
+
+
+def _mlflow_client(secrets: Secrets) -> dict[str, str]:
+    if not secrets.mlflow_login:
+        return {}
+    user, password = secrets.mlflow_login
+    return {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 def url(options: StackOptions, port: int) -> str:
@@ -182,7 +210,7 @@ def _mlflow(options: StackOptions, secrets: Secrets) -> Service:
     )
 
 
-def _worker(options: StackOptions) -> Service:
+def _worker(options: StackOptions, secrets: Secrets) -> Service:
     address = url(options, options.prefect_port)
     return Service(
         name="worker",
@@ -190,12 +218,16 @@ def _worker(options: StackOptions) -> Service:
             *python("prefect", "worker", "start", "--pool", WORK_POOL),
             *("--type", "process", "--name", WORKER),
         ),
-        environment={"PREFECT_WORKER_QUERY_SECONDS": str(WORKER_POLL_S)},
+        environment={
+            "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_POLL_S),
+            **_prefect_client(secrets),
+            **_mlflow_client(secrets),
+        },
         health=f"{address}/api/work_pools/{WORK_POOL}/workers/filter",
     )
 
 
-def _webhook(options: StackOptions, config: str, secret: str) -> Service:
+def _webhook(options: StackOptions, secrets: Secrets, config: str, secret: str) -> Service:
     address = url(options, options.webhook_port)
     return Service(
         name="webhook",
@@ -203,7 +235,7 @@ def _webhook(options: StackOptions, config: str, secret: str) -> Service:
             *python("deployments", "webhook", "--home", options.home, "--config", config),
             *("--secret-file", secret, "--host", options.host, "--port", str(options.webhook_port)),
         ),
-        environment={},
+        environment=_prefect_client(secrets),
         port=options.webhook_port,
         url=address,
         health=f"{address}/health",

@@ -10,6 +10,8 @@ from deployments.stack.credentials import ensure_login, ensure_webhook_secret
 from deployments.stack.databases import database_url
 from deployments.stack.options import StackOptions
 from deployments.stack.services import Secrets
+from deployments.webhook.secret_files import read_secrets
+from deployments.webhook_config import ensure, read_config
 from flows.stack_state import stack_folder
 from pt_core.errors import StepUnavailable
 from pt_core.files import write_bytes_atomically
@@ -19,11 +21,12 @@ def gather(options: StackOptions) -> Secrets:
     """Return the addresses of the databases, the passwords, and where the receiver's files are.
 
     Raises:
-        ConfigError: an address or a file of a password is wrong.
+        ConfigError: an address, a file of a password, or what the receiver reads is wrong.
         StepUnavailable: a driver, or what MLflow's passwords need, is not installed.
     """
     home = Path(options.home)
     prefect_login, mlflow_login = _logins(options, home)
+    webhook, webhook_config = _receiver(home) if options.webhook else (None, None)
     return Secrets(
         prefect_database=database_url(
             "prefect", options.prefect_database, sqlite=home / "prefect" / "prefect.db"
@@ -32,8 +35,8 @@ def gather(options: StackOptions) -> Secrets:
         prefect_login=prefect_login,
         mlflow_login=mlflow_login,
         mlflow_sessions=secrets.token_urlsafe(),
-        webhook=str(ensure_webhook_secret(home)) if options.webhook else None,
-        webhook_config=_webhook_config(home) if options.webhook else None,
+        webhook=webhook,
+        webhook_config=webhook_config,
     )
 
 
@@ -55,7 +58,11 @@ def _logins(options: StackOptions, home: Path) -> tuple[str | None, tuple[str, s
     return ":".join(ensure_login(home, "prefect")), ensure_login(home, "mlflow")
 
 
-def _webhook_config(home: Path) -> str:
-    from deployments.webhook_config import ensure
+def _receiver(home: Path) -> tuple[str, str]:
+    """Return the files of the receiver's secret and settings, read once as it reads them.
 
-    return str(ensure(home))
+    It would say what is wrong only when everything else is up.
+    """
+    secret, config = ensure_webhook_secret(home), ensure(home)
+    read_secrets(read_config(config), base=config.parent, secret_file=secret)
+    return str(secret), str(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -92,8 +93,11 @@ def look(state: StackState, home: Home) -> StackStatus:
 
 def memory_bytes(state: StackState) -> int:
     """Return what all processes of a stack take, the shared pages of several counted once in sum."""
-    total = 0
-    for process in (*members(state.token), psutil.Process(state.supervisor.pid)):
+    total, found = 0, list(members(state.token))
+    # It may have ended since its state was read, by the pt-pipeline down in another terminal.
+    with contextlib.suppress(psutil.Error):
+        found.append(psutil.Process(state.supervisor.pid))
+    for process in found:
         try:
             info = process.memory_full_info()
         except psutil.Error:

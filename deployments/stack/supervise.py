@@ -26,7 +26,7 @@ from deployments.stack.options import StackOptions
 from deployments.stack.prepare import WARNING
 from deployments.stack.processes import identify, start
 from deployments.stack.screen import Screen
-from deployments.stack.services import Secrets, Service, python, shared_environment
+from deployments.stack.services import Secrets, Service, preparing_environment, python, shared_environment
 from deployments.stack.state_file import write_state
 from deployments.stack.stopping import stop
 from deployments.stack.watcher import Watcher
@@ -181,7 +181,8 @@ def _apply_deployments(stack: Stack) -> bool:
     log = stack_folder(stack.home) / "deployments.log"
     log.unlink(missing_ok=True)
     command = python("deployments.stack.prepare", str(stack.prefect_file))
-    process = start(command, environment=stack.shared, log=log, folder=Path.cwd())
+    environment = stack.shared | preparing_environment(stack.secrets)
+    process = start(command, environment=environment, log=log, folder=Path.cwd())
     if not _until(stack, lambda: process.poll() is not None):
         return False
     if process.returncode != 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 from deployments.stack.interrupts import Interrupts
 from deployments.stack.options import StackOptions
 from deployments.stack.ports import check_ports
-from deployments.stack.prefect_file import find_prefect_file
+from deployments.stack.prefect_file import check_prefect_file, find_prefect_file
 from deployments.stack.processes import sweep
 from deployments.stack.screen import Screen
 from deployments.stack.services import plan
@@ -23,7 +23,7 @@ def up(options: StackOptions, *, screen: Screen) -> None:
     """Run the stack until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: a stack is up here already, a port is taken, an address is wrong.
+        ConfigError: a stack is up here already, a port is taken, an address or a file is wrong.
         StepUnavailable: a driver is missing.
         StepFailed: a service ended, or did not get ready.
     """
@@ -34,6 +34,9 @@ def up(options: StackOptions, *, screen: Screen) -> None:
         chosen = gather(options)
         services = plan(options, chosen)
         check_ports(services, options.host)
+        if options.prefect_file:
+            with screen.waiting("the check of the deployments"):
+                check_prefect_file(prefect_file)
         warn_of_open_door(options, screen)
         interrupts.listen()
         try:

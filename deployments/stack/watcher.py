@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from deployments.stack.processes import sweep
-from deployments.stack.services import python
+from deployments.stack.services import inherited, python
 
 
 class Watcher:
@@ -33,7 +33,10 @@ class Watcher:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            python("deployments.stack.watcher"), stdin=subprocess.PIPE, start_new_session=True
+            python("deployments.stack.watcher"),
+            stdin=subprocess.PIPE,
+            env=inherited(),
+            start_new_session=True,
         )
         assert process.stdin is not None
         process.stdin.write(f"{self._token}\n".encode())

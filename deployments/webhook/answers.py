@@ -21,7 +21,7 @@ class Answer(Record):
     reason: str = ""
     """Why, in one sentence."""
     delivery: str | None = None
-    """The delivery's id in the journal, to look up with pt-pipeline deliveries show."""
+    """The delivery's id in the journal, to look up with pt-pipeline deliveries show; ``None`` where nothing was journalled."""
 
     def to_http(self) -> bytes:
         """Return the answer as HTTP/1.1 sends it, on a connection that closes."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from deployments.webhook.journal import Delivery, Journal, earlier, next_waiting, settle
+from deployments.webhook.journal import KEPT_DAYS, Delivery, drop_ended, earlier, next_waiting, settle
+from deployments.webhook.journal_file import Journal
 from deployments.webhook.runs import NotReady, NotStarted, Refused, Started
 from deployments.webhook_config import Repository
 
@@ -19,6 +21,7 @@ MAX_PAUSE_S = 60.0
 """Longest time between two tries."""
 POLL_S = 1.0
 """How often the journal is looked at for what another process put there, such as a replay."""
+_DAY_S = 86_400.0
 
 
 class Starter(Protocol):
@@ -37,9 +40,16 @@ def dispatch(
     wake: threading.Event,
     stop: Callable[[], bool],
 ) -> None:
-    """Start what waits, in the order of arrival; what fails waits longer each time and is tried with the same key."""
+    """Start what waits, in the order of arrival; what fails waits longer each time and is tried with the same key.
+
+    Once a day, and at first, the journal is rid of what ended long ago.
+    """
+    tidied_at = -math.inf
     while not stop():
         try:
+            if time.monotonic() - tidied_at >= _DAY_S:
+                tidied_at = time.monotonic()
+                _tidy(journal)
             waited_for = _step(journal, repositories, start)
         except sqlite3.Error as error:
             logger.warning("the journal of deliveries cannot be used, tried again: %s", error)
@@ -47,6 +57,12 @@ def dispatch(
         if waited_for > 0:
             wake.wait(waited_for)
             wake.clear()
+
+
+def _tidy(journal: Journal) -> None:
+    num = drop_ended(journal, received_before=time.time() - KEPT_DAYS * _DAY_S)
+    if num:
+        logger.info("%d deliveries that ended over %d days ago are no longer in the journal", num, KEPT_DAYS)
 
 
 def _step(journal: Journal, repositories: Mapping[str, Repository], start: Starter) -> float:

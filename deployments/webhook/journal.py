@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
-from pt_core.errors import ConfigError
+from deployments.webhook.journal_file import Journal, connected, written
 from pt_core.record import Record
 
 State = Literal["accepted", "started", "superseded", "cancelled", "dead"]
 """accepted: waits to be started; started: a run was made; superseded: a newer commit came before it was started;
 cancelled: its run was still queued when a newer commit came; dead: given up, kept for replay."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS deliveries (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL,
-    repository TEXT NOT NULL,
-    branch TEXT NOT NULL,
-    "commit" TEXT NOT NULL,
-    "before" TEXT,
-    body_sha256 TEXT,
-    received_at REAL NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0,
-    next_attempt_at REAL NOT NULL DEFAULT 0,
-    first_attempt_at REAL,
-    run_id TEXT,
-    run_name TEXT,
-    replay_of TEXT,
-    UNIQUE (repository, id)
-);
-CREATE UNIQUE INDEX IF NOT EXISTS bodies ON deliveries (repository, body_sha256) WHERE body_sha256 IS NOT NULL;
-CREATE INDEX IF NOT EXISTS waiting ON deliveries (state, seq);
-"""
+KEPT_DAYS = 90
+"""How long a delivery that has ended is kept; hosts send one again for three days."""
+
 _FIELDS = (
     'seq, id, repository, branch, "commit", "before", body_sha256, received_at, state, reason, attempts, next_attempt_at, '
     "first_attempt_at, run_id, run_name, replay_of"
@@ -88,75 +65,10 @@ class Delivery(Record):
 class Entry(Record):
     """What the journal holds after a delivery came."""
 
-    delivery: Delivery
-    """The delivery as it stands."""
+    delivery: Delivery | None
+    """The delivery as it stands; ``None`` where it came so long ago that only its body's digest is kept."""
     is_new: bool
     """Whether it was written now; if not, it is an earlier one with the same id or the same signed body."""
-
-
-class Journal(Record):
-    """The deliveries of one home folder, in SQLite."""
-
-    path: str
-    """The database file."""
-
-
-def open_journal(folder: Path) -> Journal:
-    """Return the journal in a folder; both are made if missing.
-
-    Raises:
-        ConfigError: it cannot be opened.
-    """
-    path = folder / "deliveries.db"
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _connected(Journal(path=str(path))) as database:
-            database.executescript(_SCHEMA)
-            _upgrade(database)
-    except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"{path}: cannot open the journal of deliveries: {error}") from error
-    return Journal(path=str(path))
-
-
-@contextlib.contextmanager
-def kept_open(journal: Journal) -> Iterator[None]:
-    """Hold one connection for the block: SQLite folds its log into the database whenever the last one closes."""
-    with _connected(journal):
-        yield
-
-
-@contextlib.contextmanager
-def _connected(journal: Journal) -> Iterator[sqlite3.Connection]:
-    """A connection of this call's own, so that any thread and any process may write."""
-    database = sqlite3.connect(journal.path, timeout=10, isolation_level=None)
-    try:
-        database.row_factory = sqlite3.Row
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        yield database
-    finally:
-        database.close()
-
-
-@contextlib.contextmanager
-def _written(journal: Journal) -> Iterator[sqlite3.Connection]:
-    """A transaction that is on the disk when the block ends."""
-    with _connected(journal) as database:
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            yield database
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
-
-
-def _upgrade(database: sqlite3.Connection) -> None:
-    """Add what a journal of an earlier version lacks."""
-    there = {row["name"] for row in database.execute("PRAGMA table_info(deliveries)")}
-    for name, kind in (("before", "TEXT"), ("first_attempt_at", "REAL")):
-        if name not in there:
-            database.execute(f'ALTER TABLE deliveries ADD COLUMN "{name}" {kind}')
 
 
 def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
@@ -165,13 +77,15 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
     A newer commit on a branch takes the place of those that wait to be started there; one that comes after a commit that
     was pushed on top of it is written as superseded. ``forced`` says that the branch was set back, by the sender's word.
     """
-    with _written(journal) as database:
+    with written(journal) as database:
         known = database.execute(
             f"SELECT {_FIELDS} FROM deliveries WHERE repository = ? AND (id = ? OR body_sha256 = ?)",  # noqa: S608
             (delivery.repository, delivery.id, delivery.body_sha256),
         ).fetchone()
         if known:
             return Entry(delivery=_delivery(known), is_new=False)
+        if _was_dropped(database, delivery):
+            return Entry(delivery=None, is_new=False)
         if delivery.replay_of is None:
             newer = None if forced else _pushed_on_top(database, delivery)
             if newer is not None:
@@ -187,21 +101,35 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
 
 def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery) -> str | None:
     """Return which commit was pushed on top of a delivery's, in words; ``None`` if none was, or the branch came back."""
-    rows = database.execute(
-        'SELECT id, "commit", "before" FROM deliveries WHERE repository = ? AND branch = ? '
-        'AND "before" IS NOT NULL AND replay_of IS NULL ORDER BY seq',
-        (delivery.repository, delivery.branch),
-    ).fetchall()
-    on_top = {row["before"]: row for row in rows}
-    at, later = delivery.commit, set[str]()
-    while at in on_top and at not in later:
-        at = on_top[at]["commit"]
+    top, at, later = None, delivery.commit, set[str]()
+    while at not in later and (row := _child(database, delivery, at)) is not None:
+        top = top or row
+        at = row["commit"]
         later.add(at)
-    # A push that starts at a later commit set the branch back to this one: nothing is newer.
-    if not later or delivery.before in later:
+        # A push that starts at a later commit set the branch back to this one: nothing is newer.
+        if at == delivery.before:
+            return None
+    if top is None:
         return None
-    top = on_top[delivery.commit]
     return f"commit {top['commit'][:12]} was pushed on top of it and came before it (delivery {top['id']})"
+
+
+def _child(database: sqlite3.Connection, delivery: Delivery, commit: str) -> sqlite3.Row | None:
+    """Return the latest push that began at a commit of a delivery's branch."""
+    found: sqlite3.Row | None = database.execute(
+        'SELECT id, "commit" FROM deliveries WHERE repository = ? AND branch = ? AND "before" = ? '
+        "AND replay_of IS NULL ORDER BY seq DESC LIMIT 1",
+        (delivery.repository, delivery.branch, commit),
+    ).fetchone()
+    return found
+
+
+def _was_dropped(database: sqlite3.Connection, delivery: Delivery) -> bool:
+    found = database.execute(
+        "SELECT 1 FROM dropped WHERE repository = ? AND body_sha256 = ?",
+        (delivery.repository, delivery.body_sha256),
+    )
+    return found.fetchone() is not None
 
 
 def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:
@@ -215,7 +143,7 @@ def _supersede(database: sqlite3.Connection, newer: Delivery) -> None:
 
 def next_waiting(journal: Journal) -> Delivery | None:
     """Return the delivery to start next: the first to be tried, then the first to arrive."""
-    with _connected(journal) as database:
+    with connected(journal) as database:
         row = database.execute(
             f"SELECT {_FIELDS} FROM deliveries WHERE state = 'accepted' "  # noqa: S608
             "ORDER BY next_attempt_at, seq LIMIT 1"
@@ -228,7 +156,7 @@ def settle(journal: Journal, *deliveries: Delivery) -> None:
 
     A newer commit may have taken the place of one in the meantime: then only a run that was made is written over that.
     """
-    with _written(journal) as database:
+    with written(journal) as database:
         database.executemany(
             "UPDATE deliveries SET state = :state, reason = :reason, attempts = :attempts, run_id = :run_id, "
             "run_name = :run_name, next_attempt_at = :next_attempt_at, first_attempt_at = :first_attempt_at "
@@ -237,9 +165,25 @@ def settle(journal: Journal, *deliveries: Delivery) -> None:
         )
 
 
+def drop_ended(journal: Journal, *, received_before: float) -> int:
+    """Drop the deliveries that came to something before a time, in seconds since 1970; return how many.
+
+    Of a signed body its digest stays: a copy of the request, overheard once, shall start nothing in a year either. What
+    waits stays, and so does a dead letter.
+    """
+    ended = "state IN ('started', 'superseded', 'cancelled') AND received_at < ?"
+    with written(journal) as database:
+        database.execute(
+            "INSERT OR IGNORE INTO dropped SELECT repository, body_sha256 FROM deliveries "  # noqa: S608
+            f"WHERE body_sha256 IS NOT NULL AND {ended}",
+            (received_before,),
+        )
+        return database.execute(f"DELETE FROM deliveries WHERE {ended}", (received_before,)).rowcount  # noqa: S608
+
+
 def find(journal: Journal, delivery_id: str) -> tuple[Delivery, ...]:
     """Return the deliveries whose id starts with a text, oldest first."""
-    with _connected(journal) as database:
+    with connected(journal) as database:
         rows = database.execute(
             f"SELECT {_FIELDS} FROM deliveries WHERE substr(id, 1, ?) = ? ORDER BY seq",  # noqa: S608
             (len(delivery_id), delivery_id),
@@ -249,7 +193,7 @@ def find(journal: Journal, delivery_id: str) -> tuple[Delivery, ...]:
 
 def latest(journal: Journal, *, last: int, state: State | None = None) -> tuple[Delivery, ...]:
     """Return the latest deliveries, oldest first."""
-    with _connected(journal) as database:
+    with connected(journal) as database:
         rows = database.execute(
             f"SELECT {_FIELDS} FROM deliveries WHERE ? IS NULL OR state = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
             (state, state, last),
@@ -262,7 +206,7 @@ def earlier(journal: Journal, delivery: Delivery) -> tuple[Delivery, ...]:
 
     One that was superseded may have one too: its request may have reached Prefect without our hearing of it.
     """
-    with _connected(journal) as database:
+    with connected(journal) as database:
         rows = database.execute(
             f"SELECT {_FIELDS} FROM deliveries WHERE repository = ? AND branch = ? AND seq < ? "  # noqa: S608
             "AND state IN ('started', 'superseded') AND replay_of IS NULL ORDER BY seq DESC LIMIT 500",

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from deployments.webhook.answers import Answer, RequestRefused
 from deployments.webhook.filters import choose
-from deployments.webhook.journal import Delivery, Journal, add
+from deployments.webhook.journal import KEPT_DAYS, Delivery, add
+from deployments.webhook.journal_file import Journal
 from deployments.webhook.payloads import Push, read_pushes
 from deployments.webhook.secret_files import Secrets
 from deployments.webhook.signatures import (
@@ -115,7 +116,7 @@ def receive(receiver: Receiver, admitted: Admitted, body: bytes) -> Answer:
     chosen = pushes if isinstance(pushes, str) else choose(pushes, repository)
     if isinstance(chosen, str):
         logger.info("%s: delivery %s ignored: %s", repository.name, admitted.delivery_id, chosen)
-        return Answer(status=200, result="ignored", reason=chosen, delivery=admitted.delivery_id)
+        return Answer(status=200, result="ignored", reason=chosen)
     return _accept(receiver, admitted, chosen, body)
 
 
@@ -134,6 +135,8 @@ def _accept(receiver: Receiver, admitted: Admitted, push: Push, body: bytes) -> 
     )
     entry = add(receiver.journal, delivery, forced=push.forced)
     found = entry.delivery
+    if found is None:
+        return Answer(status=200, result="already", reason=f"received before, over {KEPT_DAYS} days ago")
     if not entry.is_new:
         same = "" if found.id == delivery.id else f", as delivery {found.id}"
         reason = f"received before{same}; it is {found.state}, see pt-pipeline deliveries show {found.id}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deployments.webhook.crowd import Crowd
 from deployments.webhook.dispatcher import dispatch
-from deployments.webhook.journal import kept_open, open_journal
+from deployments.webhook.journal_file import kept_open, open_journal
 from deployments.webhook.receiver import Receiver
 from deployments.webhook.runs import start_run
 from deployments.webhook.secret_files import read_secrets

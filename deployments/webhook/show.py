@@ -10,7 +10,8 @@ from secrets import token_hex
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.webhook.journal import Delivery, Journal, State, add, find, latest, open_journal
+from deployments.webhook.journal import Delivery, State, add, find, latest
+from deployments.webhook.journal_file import Journal, open_journal
 from flows.cli.output import print_json, print_line, results
 from flows.home import Home
 from pt_core.errors import ConfigError

@@ -7,16 +7,20 @@ import http.client
 import http.server
 import os
 import re
+import shutil
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import copytree
+from typing import get_args
 
 import pytest
 from manifests import DEPLOYMENTS, program, run
 from servers import free_port, served
+
+from deployments.webhook.secret_files import MIN_BYTES, read_secrets
+from deployments.webhook_config import Provider, Repository, WebhookConfig
 
 DOCKER = DEPLOYMENTS / "docker"
 
@@ -53,7 +57,7 @@ def test_a_password_that_is_missing_or_empty_stops_the_container(tmp_path: Path,
 
 
 def test_passwords_are_made_once_in_a_folder_for_their_owner(tmp_path: Path) -> None:
-    copytree(DOCKER, tmp_path / "deployments" / "docker")
+    shutil.copytree(DOCKER, tmp_path / "deployments" / "docker")
     script = str(tmp_path / "deployments" / "docker" / "make-secrets")
     assert run(script).returncode == 0
     folder = tmp_path / "deployments" / "secrets"
@@ -67,6 +71,29 @@ def test_passwords_are_made_once_in_a_folder_for_their_owner(tmp_path: Path) -> 
     again = run(script)
     assert again.stdout == f"made {folder / 'mlflow'}\n"
     assert all((folder / name).read_text() == password for name, password in made.items() if name != "mlflow")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl")
+def test_the_secret_that_kubernetes_is_given_is_of_the_form_that_every_host_signs_with(
+    tmp_path: Path,
+) -> None:
+    commands = (DEPLOYMENTS / "kubernetes" / "kustomization.yaml").read_text()
+    (value,) = re.findall(r"new webhook --from-literal=secret=(\"[^\"]+\")", commands)
+    config = WebhookConfig(
+        repositories=tuple(
+            Repository(name=f"team/{provider}", provider=provider, clone_url="https://git.example/a.git")
+            for provider in get_args(Provider)
+        )
+    )
+    made = set()
+    for number in range(5):
+        path = tmp_path / str(number)
+        path.write_text(run("sh", "-c", f"printf %s {value}").stdout)
+        found = read_secrets(config, base=tmp_path, secret_file=path)
+        assert all(len(secret) >= MIN_BYTES for secrets in found.values() for secret in secrets)
+        assert len(found) == len(get_args(Provider)) >= 7
+        made.add(found["team/standard"])
+    assert len(made) == 5
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from servers import free_port
-from stacks import pt_pipeline
+from stacks import naps, pt_pipeline
 
 from deployments.stack import down as downing
 from deployments.stack.credentials import ensure_webhook_secret
 from deployments.stack.options import StackOptions
+from deployments.stack.prefect_file import check_prefect_file
 from deployments.stack.processes import identify
 from deployments.stack.settings import gather
 from deployments.stack.state_file import try_lock, write_state
@@ -70,6 +71,7 @@ def test_a_stack_lives_whatever_the_clock_is_set_to(tmp_path):
 
 STARTS_SLOWLY = """
 import os, pathlib, signal, sys, time
+from deployments.stack.prefect_file import check_prefect_file
 from deployments.stack.processes import identify
 from deployments.stack.settings import gather
 from deployments.stack.state_file import only_stack, write_state
@@ -197,3 +199,68 @@ def test_a_home_whose_path_no_database_address_takes_is_refused_in_a_line(tmp_pa
     assert "question mark" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+MISSPELT = """\
+deployments:
+  - name: nap
+    entrypoint: naps.nap
+    work_pool: {name: local}
+    triggers:
+      - {expct: [prefect.flow-run.Completed], match: {prefect.resource.id: prefect.flow-run.*}}
+    concurency_limit: 1
+"""
+
+
+def test_a_file_of_deployments_that_prefect_would_misunderstand_starts_nothing(tmp_path):
+    naps(tmp_path)
+    (tmp_path / "naps.py").write_text("print('imported')\n" + (tmp_path / "naps.py").read_text())
+    home, file = tmp_path / "home", tmp_path / "wrong.yaml"
+    file.write_text(MISSPELT)
+    ports = [f"--{name}-port={free_port()}" for name in ("prefect", "mlflow", "webhook")]
+
+    refused = pt_pipeline("up", "--home", str(home), "--prefect-file", str(file), *ports)
+
+    assert refused.returncode == 2, refused.stderr
+    assert f"--prefect-file: {file}" in refused.stderr
+    assert "line 7: nap.concurency_limit: unknown key; did you mean concurrency_limit?" in refused.stderr
+    assert "did you mean expect?" in refused.stderr
+    assert list((home / "stack").glob("*.log")) == []
+
+
+def test_a_file_of_deployments_that_is_no_yaml_is_one_line(tmp_path):
+    (tmp_path / "wrong.yaml").write_text("deployments: [")
+
+    with pytest.raises(ConfigError, match=r"wrong\.yaml:1: not valid YAML"):
+        check_prefect_file(tmp_path / "wrong.yaml")
+
+
+def test_a_good_file_of_deployments_is_let_through(tmp_path):
+    check_prefect_file(naps(tmp_path))
+
+
+WRONG_SETTINGS = {
+    "a misspelt provider": (
+        "repositories:\n  - {name: team/models, provider: gihub, clone_url: X}",
+        "webhook.yaml: repositories[0].provider",
+    ),
+    "no YAML": ("repositories: [", "webhook.yaml:1: not valid YAML"),
+    "a secret that is not there": (
+        "repositories:\n  - {name: team/models, provider: github, clone_url: X, secret_file: gone}",
+        "/gone: cannot read the webhook secret",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS)
+def test_a_mistake_in_the_receivers_settings_is_one_line_before_anything_is_started(tmp_path, wrong):
+    content, said = WRONG_SETTINGS[wrong]
+    (tmp_path / "webhook.yaml").write_text(content.replace("X", '"https://git.example/models.git"'))
+    ports = [f"--{name}-port={free_port()}" for name in ("prefect", "mlflow", "webhook")]
+
+    refused = pt_pipeline("up", "--home", str(tmp_path), *ports)
+
+    assert refused.returncode == 2, refused.stderr
+    assert said in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert list((tmp_path / "stack").glob("*.log")) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,10 +22,12 @@ from deployments.stack.logs import MAX_BYTES, Follower
 from deployments.stack.options import StackOptions
 from deployments.stack.processes import identify, members, sweep
 from deployments.stack.screen import Screen
-from deployments.stack.services import Secrets, Service, plan, shared_environment
+from deployments.stack.services import Secrets, Service, plan, preparing_environment, shared_environment
+from deployments.stack.settings import gather
+from deployments.stack.status import memory_bytes
 from deployments.stack.supervise import Stack, run_stack
 from flows.stack_state import STACK_VARIABLE, ProcessId, StackState
-from pt_core.errors import ConfigError, StepFailed
+from pt_core.errors import ConfigError, StepFailed, StepUnavailable
 
 NOTHING = Path("/nothing.db")
 
@@ -64,6 +67,28 @@ def test_an_address_that_is_no_database_is_refused_without_its_password(server, 
 
     assert f"--{server}-database" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("server", "driver"), [("prefect", "asyncpg"), ("mlflow", "psycopg2")])
+def test_a_driver_that_is_not_installed_is_a_line_with_what_to_install(monkeypatch, server, driver):
+    monkeypatch.setitem(sys.modules, driver, None)
+
+    with pytest.raises(StepUnavailable) as refused:
+        database_url(server, "postgresql://u:hunter2@127.0.0.1:1/d", sqlite=NOTHING)
+
+    assert str(refused.value) == (
+        f"--{server}-database: PostgreSQL needs {driver}, which is not installed: "
+        "pip install 'pt-pipeline[postgres]'"
+    )
+
+
+def test_passwords_without_what_mlflow_needs_for_them_are_a_line_with_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "flask_wtf", None)
+
+    with pytest.raises(StepUnavailable, match=r"--auth: .*not installed: pip install 'mlflow\[auth\]'$"):
+        gather(StackOptions(home=str(tmp_path), auth=True, webhook=False))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_an_address_the_data_is_in_the_home_folder():
@@ -155,6 +180,47 @@ def test_a_service_that_ends_while_the_stack_starts_is_named_with_the_end_of_its
     assert list(members(token)) == []
 
 
+KNOWS_ANOTHER_PASSWORD = """
+import http.server, sys
+class Refuses(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/health" else 401)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Refuses).serve_forever()
+"""
+
+
+def test_a_password_that_mlflow_does_not_know_is_refused_with_what_to_do(tmp_path):
+    token, port = uuid.uuid4().hex, free_port()
+    (tmp_path / "stack").mkdir()
+    address = f"http://127.0.0.1:{port}"
+    mlflow = Service(
+        name="mlflow",
+        command=(sys.executable, "-c", KNOWS_ANOTHER_PASSWORD, str(port)),
+        environment={},
+        port=port,
+        url=address,
+        health=f"{address}/health",
+    )
+    stack = Stack(
+        StackOptions(home=str(tmp_path), auth=True),
+        secrets(mlflow_login=("admin", "hunter2")),
+        (service("prefect", "import time; time.sleep(20)"), mlflow),
+        tmp_path / "prefect.yaml",
+        token,
+        Interrupts(),
+        Screen(),
+    )
+
+    with pytest.raises(ConfigError) as refused:
+        run_stack(stack)
+
+    assert f"does not take the password in {tmp_path / 'secrets' / 'mlflow'}" in str(refused.value)
+    assert f"remove {tmp_path / 'stack' / 'mlflow-auth.db'}" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    assert list(members(token)) == []
+
+
 def test_a_service_that_ends_again_and_again_is_given_up(tmp_path):
     child = start_child(service("prefect", "raise SystemExit(1)"), {**os.environ}, tmp_path)
 
@@ -236,6 +302,45 @@ def test_a_stack_that_was_killed_is_not_taken_up(tmp_path):
     assert taken_up(tmp_path) == [None, None, None, None]
 
 
+def test_a_stack_that_ends_while_it_is_looked_at_takes_no_memory_and_is_no_traceback():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    supervisor = identify(ended.pid)
+    ended.wait()
+    state = StackState(token=uuid.uuid4().hex, supervisor=supervisor, prefect_url="", mlflow_url="")
+
+    assert memory_bytes(state) == 0
+    assert memory_bytes(state.model_copy(update={"supervisor": identify(os.getpid())})) > 2**20
+
+
+HANGS_UP = """
+import os, signal, sys
+from deployments.stack.interrupts import Interrupts
+interrupts = Interrupts()
+interrupts.listen()
+for name in sys.argv[1:]:
+    os.kill(os.getpid(), getattr(signal, name))
+print(interrupts.num)
+"""
+
+
+@pytest.mark.parametrize(("before", "num"), [((), 1), (("nohup",), 0)])
+def test_a_closed_terminal_ends_a_stack_unless_nohup_said_otherwise(before, num):
+    def counted(*names: str) -> int:
+        command = [*before, sys.executable, "-c", HANGS_UP, *names]
+        # The tests themselves may run under nohup.
+        asked = subprocess.run(
+            command,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return int(asked.stdout)
+
+    assert counted("SIGHUP") == num
+    assert counted("SIGTERM", "SIGINT") == 2
+
+
 def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_path, monkeypatch):
     import urllib.request
 
@@ -262,9 +367,55 @@ def test_no_proxy_is_asked_for_the_stack_and_the_users_own_exceptions_stay(tmp_p
     assert urllib.request.proxy_bypass("10.0.0.7:4200")
 
 
-def test_what_belongs_to_one_run_or_to_the_receiver_is_inherited_by_no_service(monkeypatch):
-    names = ("WEBHOOK_SECRET", "PUSH_REPOSITORY", "PUSH_COMMIT", "CODE_PATH", "MLFLOW_DATABASE")
-    for name in names:
+def test_what_belongs_to_one_run_or_to_one_process_is_inherited_by_no_service(monkeypatch):
+    names = (
+        "WEBHOOK_SECRET",
+        "PUSH_REPOSITORY",
+        "PUSH_COMMIT",
+        "CODE_PATH",
+        "MLFLOW_DATABASE",
+        "PREFECT_DATABASE",
+    )
+    for name in (*names, "NOTIFY_URL"):
         monkeypatch.setenv(f"PT_PIPELINE_{name}", "hunter2")
+    options, known = StackOptions(home="/h"), secrets(webhook="/h/webhook", webhook_config="/h/webhook.yaml")
 
-    assert "hunter2" not in shared_environment(StackOptions(home="/h"), secrets(), "t").values()
+    shared = shared_environment(options, known, "t")
+    services = plan(options, known)
+
+    assert len(services) == 4
+    assert not any("hunter2" in {**shared, **one.environment}.values() for one in services)
+    told = {name for name, value in preparing_environment(known).items() if value == "hunter2"}
+    assert told == {"PT_PIPELINE_NOTIFY_URL"}, "it makes the automations that post there"
+
+
+def test_a_password_is_given_to_those_that_need_it_alone(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:of-another-server")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-another-server")
+    options = StackOptions(home="/h", auth=True)
+    known = secrets(
+        prefect_login="admin:prefect-password",
+        mlflow_login=("admin", "mlflow-password"),
+        prefect_database="postgresql+asyncpg://u:prefect-database@h/d",
+        mlflow_database="postgresql+psycopg2://u:mlflow-database@h/d",
+        webhook="/h/webhook",
+        webhook_config="/h/webhook.yaml",
+    )
+    hidden = ("prefect-password", "mlflow-password", "prefect-database", "mlflow-database")
+
+    shared = shared_environment(options, known, "t")
+    each = {one.name: one.environment for one in plan(options, known)}
+    each["deployments"] = preparing_environment(known)
+
+    held = {
+        name: {secret for secret in hidden if secret in "\n".join({**shared, **environment}.values())}
+        for name, environment in each.items()
+    }
+    assert held == {
+        "prefect": {"prefect-password", "prefect-database"},
+        "mlflow": {"mlflow-password", "mlflow-database"},
+        "worker": {"prefect-password", "mlflow-password"},
+        "webhook": {"prefect-password"},
+        "deployments": {"prefect-password"},
+    }
+    assert not any("of-another-server" in value for value in shared.values())

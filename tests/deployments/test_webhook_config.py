@@ -131,7 +131,7 @@ def test_a_repository_may_have_a_secret_of_its_own_and_standard_webhooks_one_of_
 
 
 def test_the_journal_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    from deployments.webhook.journal import open_journal
+    from deployments.webhook.journal_file import open_journal
 
     open_journal(tmp_path / "webhooks")
     assert stat.S_IMODE((tmp_path / "webhooks").stat().st_mode) == 0o700

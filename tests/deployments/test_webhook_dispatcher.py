@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from receiving import commit
 
-from deployments.webhook.dispatcher import attempt
-from deployments.webhook.journal import Delivery, Journal, add, find, next_waiting, open_journal
+from deployments.webhook.dispatcher import attempt, dispatch
+from deployments.webhook.journal import KEPT_DAYS, Delivery, add, drop_ended, find, next_waiting
+from deployments.webhook.journal_file import Journal, open_journal
 from deployments.webhook.runs import NotStarted, Refused, Started, Unreachable
 from deployments.webhook.show import replay_delivery
 from deployments.webhook_config import Repository
@@ -91,6 +93,8 @@ def test_what_made_way_and_what_was_started_are_written_together_or_not_at_all(t
 def test_a_journal_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     with sqlite3.connect(journal.path) as database:
+        for kind, name in (("INDEX", "on_top"), ("TABLE", "dropped")):
+            database.execute(f"DROP {kind} {name}")
         for name in ("before", "first_attempt_at"):
             database.execute(f'ALTER TABLE deliveries DROP COLUMN "{name}"')
     database.close()
@@ -107,3 +111,58 @@ def test_one_id_in_two_repositories_is_told_apart_by_the_repository(tmp_path: Pa
         replay_delivery("d", home, repository=None, as_json=True)
     replay_delivery("d", home, repository="team/two", as_json=True)
     assert [one.repository for one in find(journal, "d.replay1")] == ["team/two"]
+
+
+def test_a_push_costs_the_same_however_many_there_were(tmp_path: Path) -> None:
+    journal, num = open_journal(tmp_path), 30_000
+    rows = [(f"old-{n}", REPOSITORY.name, "main", commit(n + 1), commit(n), n, "started") for n in range(num)]
+    names = 'id, repository, branch, "commit", "before", received_at, state'
+    with sqlite3.connect(journal.path) as database:
+        database.executemany(f"INSERT INTO deliveries ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    database.close()
+    began = time.thread_time()
+
+    for n in range(num, num + 20):
+        new = Delivery(
+            id=f"d-{n}",
+            repository=REPOSITORY.name,
+            branch="main",
+            commit=commit(n + 1),
+            before=commit(n),
+            received_at=n,
+        )
+        assert add(journal, new).is_new
+
+    assert (time.thread_time() - began) / 20 < 0.02
+    late = new.model_copy(update={"id": "late", "commit": commit(num - 3), "before": commit(num - 4)})
+    assert add(journal, late).delivery.state == "superseded"
+
+
+def test_what_ended_long_ago_is_dropped_and_what_somebody_may_still_need_is_not(tmp_path: Path) -> None:
+    def put(name: str, state: str, days: float, **more: object) -> Delivery:
+        received_at = time.time() - days * 86_400
+        delivery = Delivery(
+            id=name, repository="a/b", branch="main", commit=commit(1), received_at=received_at, **more
+        )
+        # As it was when it came: nothing has happened to it but what its state says.
+        add(journal, delivery.model_copy(update={"state": state, "replay_of": "x"}))
+        return delivery
+
+    journal, old, young = open_journal(tmp_path), KEPT_DAYS + 1, KEPT_DAYS - 1
+    signed = put("signed", "started", old, body_sha256="5ca1ab1e")
+    gone = [put(f"old-{state}", state, old) for state in ("started", "superseded", "cancelled")]
+    kept = [put(f"old-{state}", state, old) for state in ("accepted", "dead")]
+    kept += [put(f"young-{state}", state, young) for state in ("started", "superseded", "cancelled")]
+    stop = iter([False, True])
+
+    dispatch(journal, {}, not_called, wake=threading.Event(), stop=lambda: next(stop))
+
+    assert {one.id for one in find(journal, "")} == {one.id for one in kept}
+    copy = add(journal, signed.model_copy(update={"id": "another", "received_at": time.time()}))
+    assert (copy.is_new, copy.delivery) == (False, None), "a request that was overheard starts nothing"
+    assert add(journal, gone[0]).is_new, "nothing is known of it any more"
+    assert drop_ended(journal, received_before=0) == 0
+
+
+def not_called(delivery: Delivery, repository: Repository, *, older_keys: Sequence[str]) -> Started:
+    raise Refused("there is no such repository")

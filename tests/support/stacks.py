@@ -84,8 +84,8 @@ DEPLOYMENTS = """\
 name: naps
 deployments:
   - name: nap
-    entrypoint: naps.py:nap
-    work_pool: {name: local}
+    entrypoint: naps.nap
+    work_pool: {name: local, job_variables: {env: {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: "30"}}}
 """
 
 
