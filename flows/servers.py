@@ -10,6 +10,9 @@ from pt_core.errors import ConfigError
 from tasks.answering import unreachable as unreachable
 from tasks.mlflow_settings import check_uri
 
+_PATIENCE_S = 20.0
+"""How long a server may take to say that it is there: one that is away refuses at once, and one that is busy is not away."""
+
 
 def check_servers(home: Home, *, mlflow_may_be_away: bool = False) -> None:
     """Refuse to start while a server that was asked for does not answer.
@@ -25,7 +28,7 @@ def check_servers(home: Home, *, mlflow_may_be_away: bool = False) -> None:
         if variable == "MLFLOW_TRACKING_URI" and mlflow_may_be_away:
             check_uri(address)
             continue
-        problem = unreachable(address)
+        problem = unreachable(address, timeout_s=_PATIENCE_S)
         if problem:
             raise ConfigError(
                 f"{variable}: the server at {host(address)} does not answer: {problem}; "

@@ -103,7 +103,8 @@ def sent(work: Path, port: int, home: Path, name: str, *, epochs: int) -> tuple[
     """Push a commit, send its request, and return the commit with the delivery that has a run."""
     sha = pushed(work, name, epochs)
     assert push(port, github_push("team/models", sha=sha), delivery=name)[0] == 202
-    wait_for(lambda: deliveries(home)[-1]["state"] == "started", seconds=60, what="the run to be made")
+    # Prefect's server may wait for its SQLite for a minute before it answers 503, and the receiver asks again.
+    wait_for(lambda: deliveries(home)[-1]["state"] == "started", seconds=180, what="the run to be made")
     return sha, deliveries(home)[-1]
 
 

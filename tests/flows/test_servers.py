@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -16,9 +17,12 @@ HOME = Home(root="/nowhere")
 
 
 class Healthy(BaseHTTPRequestHandler):
-    """Answers /health and nothing else."""
+    """Answers /health and nothing else; below /busy it takes its time."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/busy"):
+            time.sleep(3.5)
+            self.path = self.path.removeprefix("/busy")
         self.send_response(200 if self.path == "/health" else 404)
         self.end_headers()
 
@@ -49,6 +53,12 @@ def test_an_unhealthy_server_is_refused(address: str, monkeypatch: pytest.Monkey
         ConfigError, match=r"MLFLOW_TRACKING_URI: the server at 127\.0\.0\.1:.* does not answer"
     ):
         check_servers(HOME)
+
+
+def test_a_busy_server_is_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{address}/busy")
+    assert unreachable(f"{address}/busy") == "timed out"
+    check_servers(HOME)
 
 
 def test_no_named_server_means_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
