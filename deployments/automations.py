@@ -91,7 +91,8 @@ def _runs_that_never_start(start_s: float) -> AutomationCore:
             match=_RUNS,
             match_related=[_OURS, _PROCESS_POOL],
             for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.Pending"},
+            # A worker sets both before it starts anything; Submitting alone would be news, which ends the wait for ever.
+            after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,
