@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.approval import Approval, ask, check_can_ask
+from flows.ending import ending
 from flows.home import Home, activate
 from flows.notices import tell_promoted
 from flows.promotable import config_of, lineage_config, places_of, run_to_promote
@@ -42,8 +46,11 @@ def promote(
     model: str | None = None,
     reason: str | None = None,
     approval: str | None = None,
-) -> Promotion:
+) -> Promotion | State[Any]:
     """Promote a variant of a finished run.
+
+    It fails with a sentence where the variant is not promotable, a person said no, another version became champion
+    meanwhile, or a step failed.
 
     Args:
         run: name of the run; the latest if left out.
@@ -51,12 +58,13 @@ def promote(
         model: name of the registered model; the one in the run's configuration if left out.
         reason: why to promote it although it is not promotable; it is stamped on the version.
         approval: none, or prefect to ask a person; as the run's configuration says if left out.
-
-    Raises:
-        GateRefused: the variant is not promotable, or a person said no.
-        PromotionConflict: another version became champion meanwhile.
-        PtCoreError: a step failed.
     """
+    return ending(lambda: _promoted(run, variant, model=model, reason=reason, approval=approval))
+
+
+def _promoted(
+    run: str | None, variant: str | None, *, model: str | None, reason: str | None, approval: str | None
+) -> Promotion:
     home = activate(None)
     check_servers(home)
     # A run that was suspended starts here again, and finds in the journal how far it was.
