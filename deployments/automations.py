@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
+from deployments.heartbeat import SILENCE_S
 from deployments.notify import forget_address, notifications
 from flows.flow_states import TAG
 from pt_core.errors import ConfigError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 MAINTENANCE = "maintenance/maintenance"
-SILENCE_S = 70
-"""Two heartbeats of the 30 s that prefect.yaml asks for, and a little; Prefect looks every 5 s more."""
 START_S = 600
 """How long a run may take from being given to a worker to its first line."""
 
@@ -91,7 +90,8 @@ def _runs_that_never_start(start_s: float) -> AutomationCore:
             match=_RUNS,
             match_related=[_OURS, _PROCESS_POOL],
             for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.Pending"},
+            # A worker sets both before it starts anything; Submitting alone would be news, which ends the wait for ever.
+            after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
             expect={"prefect.flow-run.*"},
             posture=Posture.Proactive,
             threshold=1,

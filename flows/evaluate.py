@@ -12,8 +12,9 @@ from pydantic import Field
 from flows.champion import find_champion
 from flows.check import Checked
 from flows.checkpoints import check_evaluable
+from flows.ending import ending
 from flows.existing import check_existing, check_for_checkpoint, find_existing, outcome_of, reference_of
-from flows.flow_run import command, failed
+from flows.flow_run import command
 from flows.home import Home, activate
 from flows.job import RUNNER, Job, Measured, conclude, finish, measure, opened
 from flows.lifecycle import main_job
@@ -25,7 +26,7 @@ from pt_core.artifacts.checkpoint import Checkpoint
 from pt_core.bundle import is_intact
 from pt_core.data.dataset import Dataset
 from pt_core.decision.result import RunResult
-from pt_core.errors import ConfigError, PtCoreError
+from pt_core.errors import ConfigError
 from tasks.attack import attack
 from tasks.caching import run as run_task
 from tasks.data import prepare
@@ -52,11 +53,12 @@ def evaluate(
         promote: What becomes of a winner; where a person is asked, the run waits in these pages.
         overrides: Any other setting, each as name.name=value, for example efficiency.rounds=60.
     """
-    try:
+
+    def work() -> RunResult:
         changes = form_overrides(overrides, epochs=0, precision=AS_CONFIGURED, gate=gate, promote=promote)
         return _evaluated(run, config, changes)
-    except PtCoreError as error:
-        return failed(error)
+
+    return ending(work)
 
 
 def _evaluated(named: str, config: str, overrides: tuple[str, ...]) -> RunResult:

@@ -1,26 +1,17 @@
-"""What a flow says of itself: the name of its folder, the tags of its MLflow run, its page, its failure."""
+"""What a flow says of itself: the name of its folder, the tags of its MLflow run, its page."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any
 
-from prefect import get_run_logger
-from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Failed
 
 from pt_core.decision.result import Link
 from pt_core.environment import describe_environment
-from pt_core.errors import PtCoreError
 from tasks.dashboard import without_secrets
-
-_ENGINE_LOGGERS = ("prefect.flow_runs", "prefect.engine")
-"""Where Prefect's engine says how a flow run failed: on the run's page, and in the worker's log."""
 
 
 def run_name() -> str:
@@ -37,22 +28,6 @@ def tags(config: str) -> dict[str, str]:
     # The first is the one that MLflow's own pages show.
     named = {"mlflow.source.git.commit": commit, "git_commit": commit, "git_dirty": dirty}
     return {**named, "prefect_flow_run_id": str(flow_run.id), "config": config}
-
-
-def failed(error: PtCoreError) -> State[Any]:
-    """Return how a flow run of a deployment ends that failed for a reason with a name.
-
-    The sentence is the state's message and one line of the log; raised, it would come with a traceback of Prefect's.
-    """
-    get_run_logger().error("%s", error)
-    for name in _ENGINE_LOGGERS:
-        logging.getLogger(name).addFilter(_not_said_again)
-    return Failed(message=str(error), data=error)
-
-
-def _not_said_again(record: logging.LogRecord) -> bool:
-    """Keep Prefect's engine, which raises what a flow returned as failed, from adding the traceback of its own calls."""
-    return not (record.exc_info and isinstance(record.exc_info[1], PtCoreError))
 
 
 def prefect_link() -> tuple[Link, ...]:

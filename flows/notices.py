@@ -14,6 +14,8 @@ from tasks.promotion import Promotion
 if TYPE_CHECKING:
     from tasks.events import EventName
 
+_TOLD = "is_told"
+"""Attribute of an error that people know of."""
 _PAGES = ("This run", "Variants side by side", "Prefect flow run")
 """The links that a message carries."""
 
@@ -34,9 +36,17 @@ def tell_refused(result: RunResult) -> None:
 
 
 def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Iterable[Link] = ()) -> None:
-    """Tell that a stage of a run failed; an interrupt is none, since Prefect tells of that itself."""
-    if not isinstance(error, Exception):
+    """Tell that a run failed, once for each error; an interrupt is none, since Prefect tells of that itself.
+
+    Args:
+        pipeline: name of the pipeline, or of the flow where there is none.
+        run_name: name of the run.
+        error: why; it passes several places that would tell of it.
+        links: its pages.
+    """
+    if not isinstance(error, Exception) or _TOLD in vars(error):
         return
+    vars(error)[_TOLD] = True
     said = error.message if isinstance(error, PtCoreError) else str(error).partition("\n")[0]
     _emit(
         "pt-pipeline.run.failed",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any, Literal
+
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from pydantic import Field
 
 from flows.approval import Approval, ask, check_can_ask
+from flows.ending import ending
 from flows.home import Home, activate
 from flows.notices import tell_promoted
 from flows.promotable import config_of, lineage_config, places_of, run_to_promote
+from flows.retrain_form import AS_CONFIGURED
 from flows.servers import check_servers
 from flows.store_lock import store_in_use
 from pt_core.decision.result import RunResult
@@ -17,6 +23,10 @@ from pt_core.errors import GateRefused, PromotionConflict
 from tasks import journal
 from tasks.promote import begin, proceed, refuse
 from tasks.promotion import Promotion, PromotionConfig, PromotionPlaces
+
+ApprovalField = Annotated[
+    Literal["as configured", "none", "prefect"], Field(json_schema_extra={"title": "Approval"})
+]
 
 
 @task(name="promote", task_run_name="promote {promotion.variant} as {promotion.model}", cache_policy=NO_CACHE)
@@ -41,22 +51,27 @@ def promote(
     variant: str | None = None,
     model: str | None = None,
     reason: str | None = None,
-    approval: str | None = None,
-) -> Promotion:
+    approval: ApprovalField = AS_CONFIGURED,
+) -> Promotion | State[Any]:
     """Promote a variant of a finished run.
+
+    It fails with a sentence where the variant is not promotable, a person said no, another version became champion
+    meanwhile, or a step failed.
 
     Args:
         run: name of the run; the latest if left out.
         variant: name of the variant; the run's winner if left out.
         model: name of the registered model; the one in the run's configuration if left out.
         reason: why to promote it although it is not promotable; it is stamped on the version.
-        approval: none, or prefect to ask a person; as the run's configuration says if left out.
-
-    Raises:
-        GateRefused: the variant is not promotable, or a person said no.
-        PromotionConflict: another version became champion meanwhile.
-        PtCoreError: a step failed.
+        approval: none, or prefect to ask a person in these pages; as configured is what the run's configuration says.
     """
+    said = None if approval == AS_CONFIGURED else approval
+    return ending(lambda: _promoted(run, variant, model=model, reason=reason, approval=said))
+
+
+def _promoted(
+    run: str | None, variant: str | None, *, model: str | None, reason: str | None, approval: str | None
+) -> Promotion:
     home = activate(None)
     check_servers(home)
     # A run that was suspended starts here again, and finds in the journal how far it was.

@@ -10,7 +10,7 @@ from prefect.states import Completed
 
 from flows.approval import check_can_ask
 from flows.check import check
-from flows.flow_run import failed
+from flows.ending import ending
 from flows.home import activate
 from flows.job import RUNNER
 from flows.lifecycle import main_job
@@ -29,7 +29,7 @@ from flows.retrain_form import (
 from flows.source import enter_source, tag_flow_run
 from flows.unchanged import inputs_of, settled_before
 from pt_core.decision.result import RunResult
-from pt_core.errors import GateRefused, PtCoreError
+from pt_core.errors import GateRefused
 from tasks.earlier import INPUTS_DIGEST, EarlierRun
 
 NOTHING_TO_DO = "Nothing to do"
@@ -57,11 +57,12 @@ def retrain(
         overrides: Any other setting, each as name.name=value, for example train.learning_rate=0.001.
         force: Run though an earlier run came to a verdict on the same settings, data, code and libraries.
     """
-    try:
+
+    def work() -> RunResult | State[Any]:
         changes = form_overrides(overrides, epochs=epochs, precision=precision, gate=gate, promote=promote)
         return _retrained(config, changes, force=force)
-    except PtCoreError as error:
-        return failed(error)
+
+    return ending(work)
 
 
 def _retrained(config: str, changes: tuple[str, ...], *, force: bool) -> RunResult | State[Any]:

@@ -8,13 +8,12 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
-from flows.flow_run import failed
+from flows.ending import ending
 from flows.home import activate
 from flows.notices import tell_promoted
 from flows.promotable import model_to_move, places_of
 from flows.servers import check_servers
 from flows.store_lock import store_in_use
-from pt_core.errors import PtCoreError
 from tasks.promotion import Promotion
 from tasks.rollback import rollback as roll
 
@@ -30,20 +29,21 @@ def rollback(model: str | None = None, to: str | None = None) -> Promotion | Sta
         model: Name of the registered model; that of the latest run if left out.
         to: The version to go to; the one before if left out.
     """
+    return ending(lambda: _rolled_back(model, to))
+
+
+def _rolled_back(model: str | None, to: str | None) -> Promotion:
     home = activate(None)
     log = get_run_logger()
-    try:
-        check_servers(home)
-        with store_in_use(home):
-            done = roll(
-                places_of(home),
-                identity=str(flow_run.id),
-                model=model_to_move(home, model),
-                to=to,
-                on_step=lambda p: log.info("%s: %s", p.uri, p.state),
-            )
-    except PtCoreError as error:
-        return failed(error)
+    check_servers(home)
+    with store_in_use(home):
+        done = roll(
+            places_of(home),
+            identity=str(flow_run.id),
+            model=model_to_move(home, model),
+            to=to,
+            on_step=lambda p: log.info("%s: %s", p.uri, p.state),
+        )
     tell_promoted(done)
     log.info("%s", done.note or f"{done.uri} is champion, in the place of version {done.expected}")
     return done

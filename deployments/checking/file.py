@@ -10,6 +10,7 @@ import yaml
 from prefect import Flow
 
 from deployments.checking.entrypoints import load_flow
+from deployments.checking.heartbeats import heartbeat_problems
 from deployments.checking.parameters import missing, parameter_problems
 from deployments.checking.problem import Path as Place
 from deployments.checking.problem import Problem
@@ -87,6 +88,7 @@ def _deployment(
     pool = deployment.get("work_pool")
     is_process = isinstance(pool, dict) and pool.get("name") == PROCESS_POOL
     yield from deployment_problems(place, deployment)
+    yield from heartbeat_problems(place, deployment)
     yield from action_problems(place, deployment)
     yield from template_problems(place, deployment, outputs)
     yield from schedule_problems((*place, "schedules"), deployment.get("schedules"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from deployments.foreign_pages import HOSTS_VARIABLE
+from deployments.heartbeat import HEARTBEAT_S, HEARTBEAT_VARIABLE
 from deployments.stack.hosts import EVERYWHERE, allowed_hosts, origins
 from deployments.stack.options import StackOptions
 from deployments.webhook.runs import PUSH_REPOSITORY
@@ -220,6 +221,8 @@ def _worker(options: StackOptions, secrets: Secrets) -> Service:
         ),
         environment={
             "PREFECT_WORKER_QUERY_SECONDS": str(WORKER_POLL_S),
+            # Its runs inherit it: a deployment that says nothing would be silent for longer than the automation waits.
+            HEARTBEAT_VARIABLE: str(HEARTBEAT_S),
             **_prefect_client(secrets),
             **_mlflow_client(secrets),
         },

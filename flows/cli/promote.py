@@ -118,13 +118,15 @@ def _ask_and_promote(
 
     check_can_ask()
     messages.print("waiting for a person to resume the flow run in Prefect's pages", highlight=False)
-    return flow(
+    done = flow(
         run=result.run_name,
         variant=variant,
         model=settings.model_name,
         reason=reason,
         approval=settings.approval,
     )
+    assert isinstance(done, Promotion), done  # a failed state is raised
+    return done
 
 
 def rollback(home: Home, *, model: str | None, to: str | None, as_json: bool) -> None:

@@ -53,6 +53,7 @@ def score(
             memory_gib=memory_gib,
             trust_unsigned=unsigned,
         )
+    assert isinstance(scores, Scores), scores  # a failed state is raised
     if as_json:
         print_json(scores.model_dump(mode="json"))
         return

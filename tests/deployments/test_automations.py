@@ -23,7 +23,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL, PREFECT_RESULTS_DEFAULT_SERIALIZER, temporary_settings
-from prefect.states import Pending, Running
+from prefect.states import Pending, Running, Submitting
 from servers import free_port, served
 
 from deployments.automations import apply_automations
@@ -146,8 +146,10 @@ def applied(
 
 
 def start(prefect: SyncPrefectClient, deployment: UUID, *, is_running: bool = True) -> Any:
+    """Start a run as a worker does, which says twice that it has the run before it starts a process."""
     run = prefect.create_flow_run_from_deployment(deployment)
     prefect.set_flow_run_state(run.id, Pending())
+    prefect.set_flow_run_state(run.id, Submitting())
     if is_running:
         prefect.set_flow_run_state(run.id, Running())
     return run

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 from servers import free_port
 
+from deployments.heartbeat import SILENCE_S
 from deployments.stack.child import MAX_RESTARTS, start_again, start_child
 from deployments.stack.databases import database_url
 from deployments.stack.interrupts import Interrupts
@@ -114,6 +116,15 @@ def test_no_secret_is_among_the_arguments_of_a_service():
     assert len(services) == 4
     told = "\n".join(" ".join(service.command) for service in services)
     assert not any(secret in told or secret in repr(services) for secret in hidden)
+
+
+def test_a_run_says_that_it_lives_more_often_than_the_automation_waits_whatever_its_deployment_says():
+    worker = next(one for one in plan(StackOptions(home="/h"), secrets()) if one.name == "worker")
+    every_s = int(worker.environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"])
+
+    assert 2 * every_s < SILENCE_S
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: every_s}):
+        assert get_current_settings().flows.heartbeat_frequency == every_s
 
 
 def test_a_line_of_a_log_is_shown_once_it_is_whole(tmp_path):

@@ -21,10 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 150
-WORKER = """
-from flows.promote import promote
-promote.serve(name="promote", pause_on_shutdown=False)
-"""
+WORKER = ["prefect", "worker", "start", "--pool", "local", "--type", "process"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +42,7 @@ def environment(home: Path) -> Iterator[dict[str, str]]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_API_URL": address,
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PT_PIPELINE_HOME": str(home),
         "PYTHONPATH": str(ROOT),
@@ -67,6 +64,23 @@ class Prefect:
         answer = httpx.request(method, f"{self.address}{path}", json=body or None, timeout=30)
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+    def deploy(self) -> str:
+        """Deploy the flow as prefect.yaml does, and return the deployment's id."""
+        self.call("POST", "/work_pools/", name="local", type="process")
+        flow = self.call("POST", "/flows/", name="promote")
+        assert isinstance(flow, dict)
+        made = self.call(
+            "POST",
+            "/deployments/",
+            name="promote",
+            flow_id=flow["id"],
+            entrypoint="flows.promote.promote",
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
+            work_pool_name="local",
+        )
+        assert isinstance(made, dict)
+        return str(made["id"])
 
     def wait(
         self, flow_run: str | None, *states: str, process: subprocess.Popen[str] | None = None
@@ -136,17 +150,12 @@ def test_a_deployed_promotion_is_suspended_and_starts_again_where_it_was(home, e
     prefect = Prefect(environment)
     with (home / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER], env=environment, cwd=ROOT, stdout=log, stderr=log
+            [sys.executable, "-m", *WORKER], env=environment, cwd=ROOT, stdout=log, stderr=log
         )
     try:
-        end = time.monotonic() + PATIENCE_S
-        while not (deployed := prefect.call("POST", "/deployments/filter")) and time.monotonic() < end:
-            time.sleep(0.3)
-        assert isinstance(deployed, list)
-        assert deployed, (home / "worker.log").read_text()
         started = prefect.call(
             "POST",
-            f"/deployments/{deployed[0]['id']}/create_flow_run",
+            f"/deployments/{prefect.deploy()}/create_flow_run",
             parameters={"run": "suspended", "approval": "prefect"},
             state={"type": "SCHEDULED"},
         )

@@ -24,10 +24,11 @@ from flows.in_use import known_runs
 from flows.maintain import maintain
 from flows.maintenance_report import MaintenanceReport
 from flows.removing import Moved, in_trash, put_away
-from flows.score import score
+from flows.score import scored
 from flows.store_lock import store_alone
 from pt_core.decision.result import RunResult
 from pt_core.errors import PtCoreError, StepFailed
+from pt_core.limits import Limits
 
 __all__ = ["champion", "home"]
 
@@ -124,7 +125,17 @@ def _rebuild(at: Home) -> None:
 
 
 def _score(at: Home) -> None:
-    score.fn(at.root, source="none", output="none")
+    scored(
+        at,
+        at.root,
+        "none",
+        "none",
+        bad_rows="refuse",
+        id_column=None,
+        overwrite=False,
+        limits=Limits(timeout_s=60),
+        trust_unsigned=(),
+    )
 
 
 @pytest.mark.parametrize("work", [_roll_back, _promote, _predict, _rebuild, _score])

@@ -1,14 +1,18 @@
-"""The form of a retrain: what Prefect shows of it, and what its fields say as changes of a configuration."""
+"""The forms of a retrain and a promotion: what Prefect shows, and what the fields say as changes of a configuration."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import pytest
 from prefect.utilities.callables import parameter_schema
 
 from flows.load import find_config, load_config
+from flows.promote import promote
 from flows.retrain import retrain
 from flows.retrain_form import form_overrides
 from pt_core.errors import ConfigError
+from tasks.promotion import PromotionConfig
 
 UNTOUCHED = {"epochs": 0, "precision": "as configured", "gate": "as configured", "promote": "as configured"}
 
@@ -39,6 +43,13 @@ def test_the_form_has_a_few_flat_fields_each_with_title_help_and_default() -> No
         "promote": ["as configured", "never", "if it passes", "ask a person"],
     }
     assert (fields[1][1]["minimum"], fields[1][1]["maximum"]) == (0, 10_000)
+
+
+def test_how_a_promotion_is_agreed_to_is_a_choice() -> None:
+    field = parameter_schema(promote).model_dump_for_openapi()["properties"]["approval"]
+    assert field["enum"] == ["as configured", "none", "prefect"]
+    assert (field["title"], field["type"], field["default"]) == ("Approval", "string", "as configured")
+    assert set(field["enum"][1:]) == set(get_args(PromotionConfig.model_fields["approval"].annotation))
 
 
 def test_an_untouched_form_changes_nothing() -> None:
