@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,13 @@ def _range(quartiles: list[float] | None) -> str:
     return f"{median:.3f} ({low:.3f} to {high:.3f})"
 
 
-def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, has_amx: bool) -> list[str]:
+BY_HAND = ("plain channels_last", "bf16-mixed")
+"""The loop by hand that does what "auto" chooses on a processor with BF16."""
+
+
+def judge(
+    rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, by_hand: float, has_amx: bool
+) -> list[str]:
     """Return a line for each claim: as fast as the loop by hand, faster than every library, and what "auto" gives.
 
     Args:
@@ -79,6 +86,7 @@ def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, 
         ours: our name among the subjects.
         auto: that with ``precision: auto``.
         min_auto: how many times as fast as the loop by hand in FP32 that has to be on a processor with AMX.
+        by_hand: what :data:`BY_HAND` gave there, by the same measure.
         has_amx: whether this one has it.
     """
     speeds = {
@@ -106,13 +114,24 @@ def judge(rows: list[dict[str, Any]], *, ours: str, auto: str, min_auto: float, 
             lines.append(
                 f"- {precision}: ahead of every library, {best} being next with {peers[best]:.3f}: {verdict}"
             )
-    for row in (row for row in rows if row["subject"] == auto):
-        gained = row["speed against plain fp32"][1]
-        verdict = _verdict(gained >= min_auto) if has_amx else "not judged, the processor lacks amx_bf16"
-        lines.append(
-            f"- auto: {gained:.2f} times the loop by hand in FP32, at least {min_auto:g} with AMX: {verdict}"
+    return [*lines, *_judge_auto(rows, auto=auto, min_auto=min_auto, by_hand=by_hand, has_amx=has_amx)]
+
+
+def _judge_auto(
+    rows: list[dict[str, Any]], *, auto: str, min_auto: float, by_hand: float, has_amx: bool
+) -> Iterator[str]:
+    gains = {(row["subject"], row["precision"]): row["speed against plain fp32"][1] for row in rows}
+    gained, by_this_hand = gains.get((auto, "auto")), gains.get(BY_HAND)
+    if gained is None:
+        return
+    verdict = _verdict(gained >= min_auto) if has_amx else "not judged, the processor lacks amx_bf16"
+    yield f"- auto: {gained:.2f} times the loop by hand in FP32, at least {min_auto:g} with AMX: {verdict}"
+    if by_this_hand is not None:
+        share, least = gained / by_this_hand, min_auto / by_hand
+        yield (
+            f"- auto: {share:.2f} of channels_last in BF16 by hand, at least {least:.2f}, which is {min_auto:g} of the "
+            f"{by_hand:g} that it gave with AMX: {_verdict(share >= least)}"
         )
-    return lines
 
 
 def _verdict(holds: bool) -> str:
