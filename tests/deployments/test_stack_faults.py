@@ -118,6 +118,8 @@ def test_ctrl_c_on_a_waiting_detached_start_ends_the_start(tmp_path):
     waiting = subprocess.Popen(
         [sys.executable, "-m", "deployments", "up", "--detach", "--no-webhook", "--home", str(home), *ports],
         start_new_session=True,
+        # A shell starts what it runs in the background with this signal ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while running_stack(home) is None:
         time.sleep(0.1)
