@@ -14,7 +14,6 @@ from pt_core.artifacts.checkpoint import Checkpoint, CheckpointInfo, EpochMetric
 from pt_core.artifacts.checkpoint_files import save_checkpoint
 from pt_core.bundle import check_digest
 from pt_core.child import is_out_of_memory
-from pt_core.data.dataset import load_split
 from pt_core.devices import PrecisionDecision, resolve_device, resolve_precision
 from pt_core.environment import describe_environment
 from pt_core.errors import IntegrityError, OutOfMemory, TrainingDiverged
@@ -22,17 +21,16 @@ from pt_core.modeling.cost import network_cost
 from pt_core.modeling.memory import saving_memory
 from pt_core.modeling.network import build_network, complete_spec
 from pt_core.modeling.spec import ModelSpec
-from pt_core.training.augmented import augmented
 from pt_core.training.averaging import averaged
-from pt_core.training.batches import make_fetch, read_ahead
 from pt_core.training.classes import class_weights
 from pt_core.training.epoch import refuse_non_finite
 from pt_core.training.live import Live
-from pt_core.training.loop import Data, Standing, run_epochs, standing_state, steps_per_epoch, take_up
+from pt_core.training.loop import Standing, run_epochs, standing_state, steps_per_epoch, take_up
 from pt_core.training.parallel import launch, parallelize
 from pt_core.training.requests import TrainRequest
 from pt_core.training.resume import IDENTITY, Found, Trail, code_identity, open_trail
 from pt_core.training.session import Session, copy_to_cpu, preserved_randomness, start_session
+from pt_core.training.splits import Data, open_data
 
 NUM_GOLDEN = 16
 """Validation samples whose logits every bundle carries, for a replay on any machine."""
@@ -110,7 +108,7 @@ def _set_up(request: TrainRequest) -> Job:
         device="cpu" if is_shared else device,
     )
     flops = network_cost(build_network(spec).eval(), input_shape=spec.input_shape).flops
-    data = _open_data(request, device)
+    data = open_data(request, device)
     y = torch.from_numpy(data.train.y.copy())
     session = start_session(
         spec,
@@ -164,20 +162,6 @@ def _train(job: Job) -> Checkpoint:
     trail.clear()
     session.peers.share(checkpoint.to_json())
     return checkpoint
-
-
-def _open_data(request: TrainRequest, device: str) -> Data:
-    train_split, validation = (
-        read_ahead(load_split(request.dataset, name)) for name in ("train", "validation")
-    )
-    fetch_train, fetch_validation = (
-        make_fetch(split, device=device, channels_last=request.config.channels_last)
-        for split in (train_split, validation)
-    )
-    changed = augmented(
-        fetch_train, request.augmentation, dataset=request.dataset, ids=train_split.ids, seed=request.seed
-    )
-    return Data(train_split, validation, changed, fetch_validation)
 
 
 def _go_on(job: Job) -> Standing:

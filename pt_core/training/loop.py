@@ -5,35 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from pt_core.artifacts.checkpoint import EpochMetrics
-from pt_core.data.dataset import Samples
 from pt_core.errors import StepFailed
-from pt_core.training.augmented import EpochFetch
-from pt_core.training.batches import Fetch, count_batches, expect, in_batches, ordered_rows
+from pt_core.training.batches import count_batches, expect, in_batches, ordered_rows
 from pt_core.training.classes import balanced_order, showings
 from pt_core.training.config import TrainConfig
 from pt_core.training.epoch import train_epoch, validate
 from pt_core.training.live import Live
 from pt_core.training.session import Session, Snapshot, restore, take_snapshot, training_state
+from pt_core.training.splits import Data
 from pt_core.training.step import parts_of
 from pt_core.training.sums import Sums
-
-
-class Data(NamedTuple):
-    """The two splits that training sees."""
-
-    train: Samples
-    """What is learnt from."""
-    validation: Samples
-    """What is watched."""
-    fetch_train: EpochFetch
-    """Reads rows of the first onto the device, changed at random in each epoch where that is configured."""
-    fetch_validation: Fetch
-    """Reads rows of the second."""
 
 
 @dataclass

@@ -29,6 +29,7 @@ from pt_core.devices import resolve_device
 from pt_core.errors import ConfigError, PtCoreError, StepFailed, TrainingDiverged, error_from_dict
 from pt_core.training.batches import in_batches
 from pt_core.training.config import TrainConfig
+from pt_core.training.last_pass import last_pass, refuse_lone_samples, refuse_small_steps
 from pt_core.training.parallel_config import ParallelConfig
 from pt_core.training.requests import TrainRequest
 from pt_core.training.resume import training_key
@@ -89,7 +90,7 @@ def parallelize(session: Session, *, num_samples: int, seed: int) -> tuple[Sessi
     if strategy == "dp":
         return _data_parallel(session, num_samples)
     if strategy == "ddp":
-        _refuse_small_steps(session, num_samples)
+        refuse_small_steps(session, num_samples)
         return _distributed(session, seed=seed), None
     return session, None
 
@@ -113,7 +114,7 @@ def _data_parallel(session: Session, num_samples: int) -> tuple[Session, str | N
     if num_gpus < 2:
         found = "the CPU" if session.device == "cpu" else f"one {session.device} device"
         return session, f"dp shares batches among GPUs; on {found} it trains as strategy none does"
-    last = _last_pass(session, num_samples, num_ranks=1)
+    last = last_pass(session, num_samples, num_ranks=1)
     refuse_lone_samples(session.network, last, num_gpus=num_gpus)
     return session._replace(wrapped=nn.DataParallel(session.network, device_ids=list(range(num_gpus)))), None
 
@@ -288,41 +289,4 @@ def _refuse_device(config: ParallelConfig, device: str) -> None:
         raise ConfigError(
             f"{_WHERE}.processes: {config.processes}, but this machine has {torch.cuda.device_count()} GPUs and ddp "
             "needs one for each; set fewer, or train.device to cpu"
-        )
-
-
-def refuse_lone_samples(network: nn.Module, num_samples: int, *, num_gpus: int) -> None:
-    """Refuse copies of a network of which one would normalise a batch of one sample.
-
-    Args:
-        network: the one that is copied.
-        num_samples: of the smallest forward pass, that of all copies together.
-        num_gpus: how many copies there are.
-
-    Raises:
-        ConfigError: one copy gets a single sample, and batch normalisation needs two.
-    """
-    # As DataParallel cuts a batch.
-    lone = any(len(part) == 1 for part in torch.arange(num_samples).chunk(num_gpus))
-    if lone and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
-        raise ConfigError(
-            f"{_WHERE}: the last forward pass of an epoch has {num_samples} samples, of which dp gives one of "
-            f"{num_gpus} GPUs a single one, and batch normalisation needs two; change train.batch_size, or take ddp"
-        )
-
-
-def _last_pass(session: Session, num_samples: int, *, num_ranks: int) -> int:
-    """Return how many samples the last forward pass of an epoch has, in all processes together."""
-    last_step = in_batches(torch.arange(num_samples), session.config.step_size)[-1]
-    size = (session.micro_batch or session.config.batch_size) * num_ranks
-    return len(in_batches(last_step, size)[-1])
-
-
-def _refuse_small_steps(session: Session, num_samples: int) -> None:
-    num = session.config.parallel.world_size
-    last = _last_pass(session, num_samples, num_ranks=num)
-    if last < num:
-        raise ConfigError(
-            f"{_WHERE}: the last forward pass of an epoch has {last} of {num_samples} samples for {num} processes; "
-            "change train.batch_size, or set fewer processes"
         )

@@ -21,7 +21,8 @@ from pt_core.isolation import CODE_PATH_VARIABLE, Progress, run_isolated
 from pt_core.modeling.spec import ModelConfig
 from pt_core.training.config import TrainConfig
 from pt_core.training.fit import train
-from pt_core.training.parallel import refuse_lone_samples, share_of_step
+from pt_core.training.last_pass import refuse_lone_samples
+from pt_core.training.parallel import share_of_step
 from pt_core.training.requests import TrainRequest
 
 STEPS_OF_64 = {"batch_size": 16, "accumulation_steps": 4}
