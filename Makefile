@@ -34,7 +34,7 @@ check: $(READY) ## Lint, format, types, layers, deployments: exactly what CI run
 	$(BIN)/python -m deployments check-deployments prefect.yaml
 
 test: $(READY) ## Every test but the long campaigns
-	$(BIN)/python -m pytest -m "not campaign" $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest -m "not campaign" $(PARALLEL) --durations 15 $(ARGS)
 
 e2e: $(READY) ## The tests of the whole line only
 	$(BIN)/python -m pytest -m "e2e or browser" $(ARGS)
