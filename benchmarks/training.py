@@ -77,7 +77,7 @@ class Task(NamedTuple):
 TASKS = {
     "digits": Task("pt_core.modeling.cnn:cnn", epochs=60, num_images=None, min_auto=1.8, by_hand=1.97),
     "resnet18": Task(
-        "pt_core.modeling.resnet:resnet18", epochs=16, num_images=480, min_auto=2.6, by_hand=2.79
+        "pt_core.modeling.resnet:resnet18", epochs=8, num_images=480, min_auto=2.6, by_hand=2.79
     ),
 }
 

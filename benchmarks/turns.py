@@ -132,15 +132,17 @@ def take_turns(
         task = bar.add_task(title, total=rounds * len(subjects))
         for first in range(0, rounds, rounds_per_process):
             numbers = range(first, min(first + rounds_per_process, rounds))
-            found += _rounds(subjects, numbers, lambda: bar.advance(task))
+            for one in _rounds(subjects, numbers):
+                found.append(one)
+                bar.advance(task)
+                # A run of an hour that is cut off has said what it measured so far.
+                named = f"{title}, round {one['round'] + 1}: {one['subject']}, {one['precision']}"
+                bar.console.print(f"{named}: {one['seconds']:.2f} s", highlight=False)
     return found
 
 
-def _rounds(
-    subjects: dict[Subject, list[str]], numbers: range, advance: Callable[[], None]
-) -> list[dict[str, Any]]:
-    """Give every subject its turns of some rounds, in one process."""
-    found = []
+def _rounds(subjects: dict[Subject, list[str]], numbers: range) -> Iterator[dict[str, Any]]:
+    """Give every subject its turns of some rounds, in one process; yield what each measured."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ready = [
@@ -150,9 +152,7 @@ def _rounds(
         for number in numbers:
             for one in _shuffled(ready, number):
                 fields = {"round": number, "subject": one.subject.name, "precision": one.subject.precision}
-                found.append({**fields, **one.turn()})
-                advance()
-    return found
+                yield {**fields, **one.turn()}
 
 
 def _shuffled(ready: list[Process], seed: int) -> list[Process]:
