@@ -7,16 +7,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
-from servers import free_port, served
+from prefect.client.orchestration import SyncPrefectClient
+from servers import free_port
 
 ROOT = str(Path(__file__).parents[2])
 FLOWS = ("retrain", "evaluate", "promote", "rollback", "score", "maintenance")
@@ -73,23 +71,6 @@ class Ended(NamedTuple):
     message: str
     log: str
     told: list[str]
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
-    }
-    command = f"prefect server start --host 127.0.0.1 --port {port}"
-    with (
-        served(command, f"{url}/api/health", folder / "server.log", environment),
-        temporary_settings({PREFECT_API_URL: f"{url}/api"}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
 
 
 def calls(folder: Path, prefect: SyncPrefectClient) -> list[tuple[Any, ...]]:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,8 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 from prefect import flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.states import Cancelled, Crashed, Pending, Running
-from servers import free_port, served
 
 from flows.home import Home
 from flows.maintain import maintain
@@ -25,23 +22,6 @@ from tasks import tracking
 
 SINCE = "2020-01-01T00:00:00Z"
 ROOT = str(Path(__file__).parents[2])
-
-
-@pytest.fixture(scope="module")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        "PREFECT_HOME": str(folder / "home"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
-    }
-    command = f"prefect server start --host 127.0.0.1 --port {port}"
-    with (
-        served(command, f"{url}/api/health", folder / "server.log", environment),
-        temporary_settings({PREFECT_API_URL: f"{url}/api"}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client
 
 
 @pytest.fixture
