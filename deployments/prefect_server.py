@@ -5,6 +5,12 @@ comes back, and would crash every run at once, before a run can say that it live
 run that did die meanwhile is then found by its silence, where the server would else forget it.
 
 Prefect looks neither at the Host nor at the Origin of a request, so that any page in a browser on this machine could start runs.
+
+On SQLite its transactions read first and ask for the right to write later, which SQLite refuses at once where another
+has written meanwhile: a press of Submit in its pages came back as 503, and an automation acted twice. Worse, the
+statement that failed is released whenever garbage is collected, on the thread of the event loop, which then waits for
+a connection that itself waits for a transaction which needs that loop: the server stood still for SQLite's 60 s. So each
+of them asks for the right to write when it begins, and waits its turn.
 """
 
 from __future__ import annotations
@@ -48,6 +54,7 @@ def main() -> None:
         # Prefect says better than we do what is wrong with its database, whose address may hold a password.
         sys.stderr.write(f"runs may be taken for dead: {type(error).__name__} at Prefect's database\n")
     _guard()
+    _queue_writers()
     from prefect.cli import app
 
     app()
@@ -66,6 +73,19 @@ def _guard() -> None:
         return ForeignPages(app, hosts=_hosts()) if options.get("final") else app
 
     server.create_app = guarded
+
+
+def _queue_writers() -> None:
+    """Have every transaction on SQLite that may write begin as one that does."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+
+    begin_transaction = AioSqliteConfiguration.begin_transaction
+
+    @functools.wraps(begin_transaction)
+    def begin_immediately(self: Any, session: Any, with_for_update: bool = True) -> Any:
+        return begin_transaction(self, session, with_for_update=True)
+
+    AioSqliteConfiguration.begin_transaction = begin_immediately
 
 
 def _hosts() -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import chromium
 import pytest
@@ -11,6 +12,21 @@ from stacks import RealStack, start_up, stop_up, wait_until_ready
 
 from deployments.stack.processes import members
 from flows.stack_state import client_environment, running_stack
+
+TOLD_OF_THE_LOG = 8000
+"""Characters from the end of a server's log that stand beside a failure."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show beside a failure what the server of the test said last: a machine of CI is gone afterwards."""
+    report = yield
+    if report.failed:
+        used = getattr(item, "funcargs", {})
+        for log in {getattr(used.get("stack"), "log", None), used.get("log")}:
+            if isinstance(log, Path) and log.exists():
+                report.sections.append((f"end of {log.name}", log.read_text(errors="replace")[-TOLD_OF_THE_LOG:]))
+    return report
 
 
 @pytest.fixture(scope="session")

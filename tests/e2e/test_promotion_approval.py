@@ -47,7 +47,7 @@ def environment(home: Path) -> Iterator[dict[str, str]]:
         "PT_PIPELINE_HOME": str(home),
         "PYTHONPATH": str(ROOT),
     }
-    command = f"prefect server start --host 127.0.0.1 --port {port}"
+    command = f"python -m deployments.prefect_server server start --host 127.0.0.1 --port {port}"
     with served(command, f"{address}/health", home / "server.log", settings):
         yield {**os.environ, **settings}
 

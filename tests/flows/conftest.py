@@ -18,7 +18,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectCli
         "PREFECT_HOME": str(folder / "home"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder}/prefect.db",
     }
-    command = f"prefect server start --host 127.0.0.1 --port {port}"
+    command = f"python -m deployments.prefect_server server start --host 127.0.0.1 --port {port}"
     with (
         served(command, f"{url}/api/health", folder / "server.log", environment),
         temporary_settings({PREFECT_API_URL: f"{url}/api"}),
