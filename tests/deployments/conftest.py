@@ -25,7 +25,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         used = getattr(item, "funcargs", {})
         for log in {getattr(used.get("stack"), "log", None), used.get("log")}:
             if isinstance(log, Path) and log.exists():
-                report.sections.append((f"end of {log.name}", log.read_text(errors="replace")[-TOLD_OF_THE_LOG:]))
+                report.sections.append(
+                    (f"end of {log.name}", log.read_text(errors="replace")[-TOLD_OF_THE_LOG:])
+                )
     return report
 
 
