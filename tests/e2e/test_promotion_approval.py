@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -150,7 +151,13 @@ def test_a_deployed_promotion_is_suspended_and_starts_again_where_it_was(home, e
     prefect = Prefect(environment)
     with (home / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", *WORKER], env=environment, cwd=ROOT, stdout=log, stderr=log
+            [sys.executable, "-m", *WORKER],
+            env=environment,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            # It ends by sending itself SIGINT, which a background shell lets everything it starts ignore.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     try:
         started = prefect.call(
