@@ -85,7 +85,7 @@ def _queue_writers() -> None:
     def begin_immediately(self: Any, session: Any, with_for_update: bool = True) -> Any:
         return begin_transaction(self, session, with_for_update=True)
 
-    AioSqliteConfiguration.begin_transaction = begin_immediately
+    AioSqliteConfiguration.begin_transaction = begin_immediately  # type: ignore[method-assign]
 
 
 def _hosts() -> list[str]:
