@@ -12,7 +12,7 @@ flow's does, while this process logs its epochs and the machine's load to MLflow
 fused" is the loop by hand with that, which torch does not do by itself. One subject writes two durable checkpoints on
 its way: what each costs, as a share of the time between two at the default cadence, is printed below the table. Each
 subject is a process of its own that trains a few steps first and is replaced after two turns; they take turns in every
-round, in another order each time, and a ratio is taken within its round.
+round, FP32 in a row and mixed precision in a row, in another order each time, and a ratio is taken within its round.
 
 What mixed precision can give depends on the processor, so the convolutions of the second network are measured by
 themselves too, in FP32 and in BF16: most of the time goes there, and no loop can be much faster than they are. Prints
@@ -77,7 +77,7 @@ class Task(NamedTuple):
 TASKS = {
     "digits": Task("pt_core.modeling.cnn:cnn", epochs=60, num_images=None, min_auto=1.8, by_hand=1.97),
     "resnet18": Task(
-        "pt_core.modeling.resnet:resnet18", epochs=8, num_images=480, min_auto=2.6, by_hand=2.79
+        "pt_core.modeling.resnet:resnet18", epochs=12, num_images=480, min_auto=2.6, by_hand=2.79
     ),
 }
 

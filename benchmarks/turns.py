@@ -156,4 +156,11 @@ def _rounds(subjects: dict[Subject, list[str]], numbers: range) -> Iterator[dict
 
 
 def _shuffled(ready: list[Process], seed: int) -> list[Process]:
-    return random.Random(seed).sample(ready, len(ready))  # the order of measurements, nothing secret
+    """Return the order of a round: those in FP32 in a row, and those in less: they are compared most."""
+    random_ = random.Random(seed)  # the order of measurements, nothing secret
+    blocks = ["fp32", "mixed"]
+    random_.shuffle(blocks)
+    shuffled = random_.sample(ready, len(ready))
+    return sorted(
+        shuffled, key=lambda one: blocks.index("fp32" if one.subject.precision == "fp32" else "mixed")
+    )

@@ -1,4 +1,4 @@
-"""Run a command of ``prefect`` as a server that spares the runs which lived through its absence, and obeys its own pages only.
+"""Run a command of ``prefect`` as a server that spares runs, obeys its own pages only, and lets writers on SQLite wait their turn.
 
 Its triggers are kept in its database. Those of heartbeats that could not arrive while it was away have run out when it
 comes back, and would crash every run at once, before a run can say that it lives. So their time begins anew first; a
@@ -82,7 +82,7 @@ def _queue_writers() -> None:
     begin_transaction = AioSqliteConfiguration.begin_transaction
 
     @functools.wraps(begin_transaction)
-    def begin_immediately(self: Any, session: Any, with_for_update: bool = True) -> Any:
+    def begin_immediately(self: Any, session: Any, **_: bool) -> Any:
         return begin_transaction(self, session, with_for_update=True)
 
     AioSqliteConfiguration.begin_transaction = begin_immediately  # type: ignore[method-assign]

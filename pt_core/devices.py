@@ -11,6 +11,9 @@ from pt_core.record import Record
 HARDWARE_BF16 = ("amx_bf16", "avx512_bf16")
 """CPU instruction sets that multiply bf16 in hardware."""
 
+AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
+"""Autocast type of each mixed precision."""
+
 
 class PrecisionDecision(Record):
     """The precision to train in, and why."""

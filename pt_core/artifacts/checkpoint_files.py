@@ -79,12 +79,14 @@ def save_checkpoint(
 
     Raises:
         ConfigError: the state dict holds something else than dense tensors.
-        IntegrityError: a weight is not finite, or the training state would not load safely.
+        IntegrityError: a weight or an output is not finite, or the training state would not load safely.
         StepFailed: the disk refused a write; nothing was published and earlier checkpoints are untouched.
     """
     arrays = state_arrays(network)
     check_finite(store / WEIGHTS, arrays)
     logits = _golden_logits(network, golden_inputs)
+    if not np.isfinite(logits).all():
+        raise IntegrityError(f"{store}: epoch {info.epoch}: the outputs are not finite")
     try:
         with staging(store) as folder:
             save_tensors(folder / WEIGHTS, arrays)

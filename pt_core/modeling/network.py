@@ -21,7 +21,13 @@ from pt_core.modeling.trial import try_network
 
 
 def complete_spec(
-    config: ModelConfig, dataset: Dataset, *, channels_last: bool, batch_size: int = 2, device: str = "cpu"
+    config: ModelConfig,
+    dataset: Dataset,
+    *,
+    channels_last: bool,
+    batch_size: int = 2,
+    device: str = "cpu",
+    precision: str = "fp32",
 ) -> ModelSpec:
     """Return the structure of the configured network for this dataset, tried on a batch of its training samples.
 
@@ -31,6 +37,7 @@ def complete_spec(
         channels_last: whether it is to be trained on images in that memory format.
         batch_size: samples that one step of training takes.
         device: where such a batch is tried; what fits into a GPU need not fit into this machine's memory.
+        precision: fp32, bf16-mixed or fp16-mixed: what such a batch is tried in, as it is to be trained.
 
     Raises:
         ConfigError: the function is not there, does not take its arguments, or what it returns does not
@@ -64,6 +71,7 @@ def complete_spec(
             channels_last=channels_last,
             checkpointing=config.gradient_checkpointing,
             device=device,
+            precision=precision,
         )
     return spec
 

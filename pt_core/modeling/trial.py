@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from pt_core.child import is_out_of_memory
+from pt_core.devices import AUTOCAST_DTYPES
 from pt_core.errors import ConfigError
 from pt_core.modeling.axes import axis_shapes, resize
 from pt_core.modeling.memory import trying_to_save
@@ -25,6 +27,7 @@ def try_network(
     channels_last: bool,
     checkpointing: bool | Sequence[str] = False,
     device: str = "cpu",
+    precision: str = "fp32",
 ) -> None:
     """Refuse a network that cannot be trained to classify samples like these.
 
@@ -36,6 +39,7 @@ def try_network(
         channels_last: whether it is to be trained in that memory format, if its input has four dimensions.
         checkpointing: what is to be recomputed in training, and here: a trial must not take the memory that it saves.
         device: where the whole batch is tried; two samples are always tried on the CPU, where artifacts run too.
+        precision: fp32, bf16-mixed or fp16-mixed: what the whole batch is tried in; the two samples are FP32.
 
     Raises:
         ConfigError: it raises, does not map two samples to (2, num_classes) finite logits, does not take every size
@@ -43,12 +47,14 @@ def try_network(
             recomputed is never called.
     """
     with trying_to_save(network, checkpointing):
-        _try(network, spec=spec, batch=batch, channels_last=channels_last, device=device)
+        batch = _try_evaluating(network, spec=spec, batch=batch, channels_last=channels_last)
+        _try_training(network.to(device), spec=spec, batch=batch.to(device), precision=precision)
 
 
-def _try(
-    network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool, device: str
-) -> None:
+def _try_evaluating(
+    network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, channels_last: bool
+) -> torch.Tensor:
+    """Return the batch in the memory format that it is to be trained in."""
     whole, batch = batch, batch[:2]
     network.eval()
     # Not inference_mode: what a network keeps from this pass could not be used in the one with gradients below.
@@ -63,7 +69,7 @@ def _try(
         raise ConfigError(
             f"model: {spec.target} gives NaN or infinite logits on two training samples before any training"
         )
-    _try_training(network.to(device), spec=spec, batch=whole.to(device))
+    return whole
 
 
 def _try_sizes(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
@@ -91,11 +97,14 @@ def _try_channels_last(network: nn.Module, *, spec: ModelSpec, batch: torch.Tens
         ) from error
 
 
-def _try_training(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor) -> None:
+def _try_training(network: nn.Module, *, spec: ModelSpec, batch: torch.Tensor, precision: str) -> None:
     network.train()
-    with torch.enable_grad():
-        logits = _forward(network, spec=spec, batch=batch, mode=" in training mode")
-    _check_logits(logits, spec=spec, num_samples=len(batch), mode=" in training mode")
+    dtype = AUTOCAST_DTYPES.get(precision)
+    mode = f" in training mode{f' and {precision}' if dtype else ''}"
+    cast = torch.autocast(batch.device.type, dtype=dtype) if dtype else contextlib.nullcontext()
+    with torch.enable_grad(), cast:
+        logits = _forward(network, spec=spec, batch=batch, mode=mode)
+    _check_logits(logits, spec=spec, num_samples=len(batch), mode=mode)
     if not logits.requires_grad:
         raise ConfigError(
             f"model: nothing in {spec.target} can be trained: its logits depend on no parameter that needs a "

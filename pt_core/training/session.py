@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from pt_core.artifacts.checkpoint import StartedFrom
 from pt_core.artifacts.warm_start import warm_start
 from pt_core.bundle import Bundle
+from pt_core.devices import AUTOCAST_DTYPES
 from pt_core.modeling.freeze import freeze
 from pt_core.modeling.initialize import initialize
 from pt_core.modeling.network import build_network
@@ -26,9 +27,6 @@ from pt_core.training.optim import make_optimizer
 from pt_core.training.schedule import Schedule, make_schedule
 from pt_core.training.seed import seed_everything
 from pt_core.training.stages import split_in_two, stage_devices
-
-AUTOCAST_DTYPES = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
-"""Autocast type of each mixed precision."""
 
 
 def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:

@@ -111,6 +111,19 @@ def test_non_finite_weights_are_not_saved(tmp_path, info, network, golden_inputs
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_of_finite_weights_whose_outputs_are_not_is_not_saved(
+    tmp_path, info, network, golden_inputs
+) -> None:
+    with torch.no_grad():
+        network.network[3].bias[0] = 3e38
+        network.network[3].weight[0] = 3e38
+    with pytest.raises(IntegrityError, match=rf"epoch {info.epoch}: the outputs are not finite"):
+        save_checkpoint(
+            tmp_path, info=info, network=network, training_state={}, golden_inputs=golden_inputs * 1e6
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_state_that_needs_a_pickle_is_not_saved(tmp_path, info, network, golden_inputs) -> None:
     class Stateful(nn.Linear):
         def get_extra_state(self) -> dict[str, int]:

@@ -183,6 +183,22 @@ def test_every_choice_learns(make_request, changes):
     assert history[-1].train_loss < history[0].train_loss
 
 
+def test_a_network_that_mixed_precision_breaks_is_refused_before_training(make_request, write_module):
+    name = write_module("""
+        class net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(64, 10)
+            def forward(self, x):
+                h = self.layer(x.flatten(1))
+                return h / float(h.detach().numpy().std())  # NumPy has no bfloat16
+    """)
+    model = ModelConfig(target=f"{name}:net")
+    assert train(make_request(model=model, epochs=1, precision="fp32")).epoch == 1
+    with pytest.raises(ConfigError, match="failed in training mode and bf16-mixed on a batch of shape"):
+        train(make_request(model=model, epochs=1, precision="bf16-mixed"))
+
+
 def test_an_exploding_loss_names_epoch_and_step_and_what_to_do(make_request, write_module):
     name = write_module("""
         class Net(nn.Module):
