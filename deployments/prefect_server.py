@@ -82,7 +82,7 @@ def _queue_writers() -> None:
     begin_transaction = AioSqliteConfiguration.begin_transaction
 
     @functools.wraps(begin_transaction)
-    def begin_immediately(self: Any, session: Any, **_: bool) -> Any:
+    def begin_immediately(self: Any, session: Any, with_for_update: bool = False) -> Any:
         return begin_transaction(self, session, with_for_update=True)
 
     AioSqliteConfiguration.begin_transaction = begin_immediately  # type: ignore[method-assign]
