@@ -87,7 +87,12 @@ async def _listen(receiver: Receiver, limits: Limits, *, host: str, port: int) -
     # One thread: what it does is written one after the other in any case, and the order of arrival is kept.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal") as worker:
         server = await asyncio.start_server(
-            handler(receiver, Crowd(limits=limits), worker), host, port, backlog=512
+            handler(receiver, Crowd(limits=limits), worker),
+            host,
+            port,
+            backlog=512,
+            # What a connection's reader holds is in no common limit; it stops reading at twice this.
+            limit=4096,
         )
         for name in receiver.repositories:
             logger.info("listening at http://%s:%s/hooks/%s", host, port, name)
