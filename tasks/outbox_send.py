@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from pt_core.errors import StepFailed
 from tasks.alias_lock import Claimant
+from tasks.among_writers import among_writers
 from tasks.dashboard import TrackedRun
 from tasks.late import late_record
 from tasks.mlflow_settings import quiet, settle
@@ -99,7 +100,8 @@ def send(place: Place, entry: Entry, *, again: bool, num_failures: int = 0) -> D
         case LogBatch():
             _log_batch(place, entry)
         case LogInput():
-            place.client.log_inputs(place.run_id(entry.run), datasets=[_dataset_input(entry)])
+            run_id, datasets = place.run_id(entry.run), [_dataset_input(entry)]
+            among_writers(lambda: place.client.log_inputs(run_id, datasets=datasets))
         case LogFiles():
             _log_files(place, entry, entry.folder, entry.destination, num_failures=num_failures)
         case LogRecord():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pt_core.bundle import open_bundle
 from pt_core.errors import ConfigError, StepFailed
+from tasks.among_writers import among_writers
 from tasks.dashboard import without_secrets
 from tasks.registry import (
     BUNDLE_DIGEST,
@@ -96,7 +97,7 @@ def registered_by(tracking_uri: str, *, name: str, promotion: str) -> Registered
 def set_alias(tracking_uri: str, version: RegisteredVersion, alias: str) -> None:
     """Point an alias at a version; whoever moves ``champion`` holds the lock."""
     with asked(tracking_uri) as client:
-        client.set_registered_model_alias(version.name, alias, version.version)
+        among_writers(lambda: client.set_registered_model_alias(version.name, alias, version.version))
 
 
 def drop_alias(tracking_uri: str, version: RegisteredVersion, alias: str) -> None:

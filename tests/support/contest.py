@@ -30,7 +30,8 @@ def meet(folder: Path, name: str, what: str) -> None:
         if all((folder / f"{what}-{other}").exists() for other in NAMES):
             return
         time.sleep(0.002)
-    raise TimeoutError(what)
+    ended = [one.read_text() for one in folder.glob("ended-*")]
+    raise TimeoutError(f"{name} waited at {what} in vain; what ended: {ended or 'nothing'}")
 
 
 def contend(folder: Path, uri: str, name: str, result: RunResult) -> dict[str, object]:
@@ -38,8 +39,9 @@ def contend(folder: Path, uri: str, name: str, result: RunResult) -> dict[str, o
     run = another_run(result, name)
 
     def listen(now: Promotion) -> None:
-        if now.at_work_on == "champion":
-            meet(folder, name, "swap")
+        # Where each writes what the other writes too.
+        if now.at_work_on in ("register", "challenger", "champion"):
+            meet(folder, name, now.at_work_on)
 
     begun = begin(places, run, identity=name, model=MODEL)
     meet(folder, name, "begin")
