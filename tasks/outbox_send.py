@@ -21,6 +21,7 @@ from tasks.alias_lock import Claimant
 from tasks.among_writers import among_writers
 from tasks.dashboard import TrackedRun
 from tasks.late import late_record
+from tasks.mlflow_database import make_database
 from tasks.mlflow_settings import quiet, settle
 from tasks.outbox_entries import (
     CloseRun,
@@ -72,8 +73,13 @@ Found = TypeVar("Found")
 
 
 def connect(tracking_uri: str) -> MlflowClient:
-    """Return a client of a server or a database."""
+    """Return a client of a server or a database.
+
+    Raises:
+        ConfigError: the database is not there and cannot be made.
+    """
     quiet()
+    make_database(tracking_uri)
     return MlflowClient(tracking_uri)
 
 

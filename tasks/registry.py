@@ -16,6 +16,7 @@ from pt_core.record import Record
 from pt_core.release.release import open_release
 from tasks.answering import wait_until_there
 from tasks.dashboard import without_secrets
+from tasks.mlflow_database import make_database
 from tasks.mlflow_settings import check_uri, quiet, settle
 
 settle()
@@ -231,6 +232,7 @@ def asked(tracking_uri: str) -> Iterator[MlflowClient]:
     """
     check_uri(tracking_uri)
     quiet()
+    make_database(tracking_uri)
     if tracking_uri.startswith("http"):
         wait_until_there(tracking_uri)
     try:

@@ -197,7 +197,7 @@ def _mlflow(options: StackOptions, secrets: Secrets) -> Service:
     return Service(
         name="mlflow",
         command=(
-            *python("mlflow", "server", "--workers", "1"),
+            *python("deployments.mlflow_server", "server", "--workers", "1"),
             *("--host", options.host, "--port", str(options.mlflow_port)),
             # A line for every request of every open page would hide what matters.
             *("--uvicorn-opts", "--no-access-log"),
