@@ -29,7 +29,10 @@ Way = Literal[
     "fill-from-torchscript",
 ]
 
-EATER = "kept = []\nwhile True:\n    kept.append(bytearray(b'x' * 2**24))\n"
+# Not so fast that it eats twice what it may between two looks at it.
+EATER = (
+    "import time\nkept = []\nwhile True:\n    kept.append(bytearray(b'x' * 2**24))\n    time.sleep(0.02)\n"
+)
 
 
 class FailingFormat(Record):

@@ -128,7 +128,7 @@ def test_what_a_server_creates_late_and_more_than_once_is_gone_when_the_run_ends
     begin_quickly(server, home)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     # Its database hangs, its health page answers: each is done long after nobody waits for it any more.
-    proxy.late["runs/create"] = [3.5, 2.5]
+    proxy.late["runs/create"] = [8.0, 2.5]
     run = begin(proxy.uri, home, "twice")
     wait_until(lambda: bool(tracking.known(run).run_id))
     wait_until(lambda: len(runs_of(server, "twice")) > 1 and not proxy.at_work)

@@ -34,7 +34,7 @@ def run(name: str, text: str = "word", number: int = 0, *, timeout_s: float = 60
     return run_isolated(f"isolated_steps:{name}", request, reply=Word, timeout_s=timeout_s, **more)
 
 
-def wait_until(claim: Callable[[], bool], seconds: float = 20) -> bool:
+def wait_until(claim: Callable[[], bool], seconds: float = 60) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if claim():

@@ -17,10 +17,23 @@ from pathlib import Path
 WAIT_S = 90
 
 
+def _ports() -> Iterator[int]:
+    """Yield ports that no other worker of the tests takes, nor the system for what asks it for any; none twice."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
+    for number in range(2000):
+        # Where it begins tells apart those who run the tests at the same time.
+        yield 20_000 + 2000 * worker + (os.getpid() + number) % 2000
+
+
+_PORTS = _ports()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in _PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports of this worker were handed out")
 
 
 @contextlib.contextmanager

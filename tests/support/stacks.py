@@ -110,7 +110,7 @@ def start_nap(state: StackState, home: Path, seconds: float) -> str:
 
 
 def wait_for_state(
-    state: StackState, run: str, wanted: str, *, login: str | None = None, seconds: float = 60
+    state: StackState, run: str, wanted: str, *, login: str | None = None, seconds: float = 180
 ) -> None:
     """Wait until Prefect says that a run is in a state, e.g. RUNNING."""
     end = time.monotonic() + seconds

@@ -325,7 +325,7 @@ def test_a_level_that_the_user_raised_stays_raised(uri, monkeypatch):
     assert logging.getLogger("mlflow").level == logging.ERROR
 
 
-def test_seven_variants_take_less_than_four_seconds(home, result, uri):
+def test_seven_variants_take_less_than_four_seconds(home, result, uri, tracked):
     begun = time.perf_counter()
     run = start(uri, home, experiment="quick")
     tracking.log_checkpoint(run, result.checkpoint, result.dataset)
