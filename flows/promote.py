@@ -74,13 +74,16 @@ def _promoted(
 ) -> Promotion:
     home = activate(None)
     check_servers(home)
-    # A run that was suspended starts here again, and finds in the journal how far it was.
-    known = journal.read(home.promotions, str(flow_run.id))
+    # A run that was suspended starts here again, and finds in the journal how far it was; so does one that is run again
+    # after it failed, which begins anew.
+    before = journal.attempts(home.promotions, str(flow_run.id))
+    known = before[-1] if before and not before[-1].may_begin_anew else None
     with store_in_use(home):
-        result = run_to_promote(home, known.run_name if known else run)
+        result = run_to_promote(home, before[-1].run_name if before else run)
     settings = config_of(result, model=model, approval=approval)
+    identity = known.id if known else journal.next_attempt(home.promotions, str(flow_run.id))
     return promote_with_approval(
-        home, result, settings, identity=str(flow_run.id), known=known, variant=variant, reason=reason
+        home, result, settings, identity=identity, known=known, variant=variant, reason=reason
     )
 
 

@@ -8,6 +8,7 @@ from flows.home import Home
 from flows.promotable import places_of
 from flows.promote import promote_with_approval
 from pt_core.decision.result import RunResult
+from tasks import journal
 from tasks.promotion import PromotionConfig
 from tasks.recover import recover
 from tasks.report import store
@@ -28,7 +29,9 @@ def promote_winner(result: RunResult, settings: PromotionConfig, home: Home) -> 
     if not settings.after_run or result.winner is None:
         return result
     # A run that is suspended would start from the top, train tracking and all: this one waits instead.
-    done = promote_with_approval(home, result, settings, identity=str(flow_run.id), may_suspend=False)
+    # A flow run that is run again has a winner of its own, whatever became of the one before.
+    identity = journal.next_attempt(home.promotions, str(flow_run.id))
+    done = promote_with_approval(home, result, settings, identity=identity, may_suspend=False)
     result = result.model_copy(update={"promoted": done.uri})
     store(result, str(home.runs / result.run_name))
     return result

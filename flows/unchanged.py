@@ -18,9 +18,8 @@ from pt_core.errors import StepFailed
 from pt_core.record import Record
 from tasks.earlier import EarlierRun, find_earlier
 from tasks.promotion import PromotionConfig
-from tasks.registering import PROMOTION_STATE
+from tasks.registering import PROMOTION_STATE, ROLLED_BACK_TO
 from tasks.registry import CHAMPION, RegisteredVersion, find_alias, list_versions
-from tasks.rollback import ROLLED_BACK_TO
 
 logger = logging.getLogger(__name__)
 

@@ -42,6 +42,31 @@ def read(folder: Path, identity: str) -> Promotion | None:
         ) from error
 
 
+def attempts(folder: Path, flow_run_id: str) -> tuple[Promotion, ...]:
+    """Return the promotions that a flow run began, the first one first: each time it is run again it may begin another.
+
+    Raises:
+        IntegrityError: what is written is no promotion.
+    """
+    found: list[Promotion] = []
+    while (promotion := read(folder, _attempt(flow_run_id, len(found)))) is not None:
+        found.append(promotion)
+    return tuple(found)
+
+
+def next_attempt(folder: Path, flow_run_id: str) -> str:
+    """Return the id of the next promotion of a flow run.
+
+    Raises:
+        IntegrityError: what is written is no promotion.
+    """
+    return _attempt(flow_run_id, len(attempts(folder, flow_run_id)))
+
+
+def _attempt(flow_run_id: str, number: int) -> str:
+    return f"{flow_run_id}-{number + 1}" if number else flow_run_id
+
+
 @contextlib.contextmanager
 def alive(folder: Path, identity: str) -> Iterator[None]:
     """Tell others, while the block runs, that this process is at work on a promotion.

@@ -28,6 +28,7 @@ from tasks.registering import (
     NO_CHAMPION,
     PREVIOUS_CHAMPION,
     PROMOTION_STATE,
+    ROLLED_BACK_TO,
     check_run,
     drop_alias,
     register,
@@ -241,6 +242,8 @@ def move_champion(places: PromotionPlaces, promotion: Promotion) -> None:
         drop_alias(uri, version, CHALLENGER)
         if promotion.kind == "promotion":
             tag(uri, version, {PROMOTION_STATE: "champion"})
+        elif champion is not None:
+            tag(uri, champion, {ROLLED_BACK_TO: version.version})
 
 
 def _version(places: PromotionPlaces, promotion: Promotion) -> RegisteredVersion:

@@ -115,6 +115,11 @@ class Promotion(Record):
         return self.state not in ("open", "waiting")
 
     @property
+    def may_begin_anew(self) -> bool:
+        """Whether it failed or lost, and no person was asked, who would have to be asked again."""
+        return self.state in ("undone", "lost") and self.waits_until is None
+
+    @property
     def is_left(self) -> bool:
         """Whether it must be settled if no process is at work on it: it was, or it waited for a person for too long."""
         if self.state == "waiting" and self.waits_until is not None:

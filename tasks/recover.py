@@ -11,7 +11,15 @@ from tasks import journal
 from tasks.alias_lock import alias_lock
 from tasks.dashboard import without_secrets
 from tasks.promotion import Promotion, PromotionPlaces, PromotionState
-from tasks.registering import PREVIOUS_CHAMPION, PROMOTION, PROMOTION_STATE, drop_alias, registered_by, tag
+from tasks.registering import (
+    PREVIOUS_CHAMPION,
+    PROMOTION,
+    PROMOTION_STATE,
+    ROLLED_BACK_TO,
+    drop_alias,
+    registered_by,
+    tag,
+)
 from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, find_alias, find_version, list_versions
 
 logger = logging.getLogger(__name__)
@@ -98,6 +106,10 @@ def _finish(
         drop_alias(uri, version, CHALLENGER)
         if promotion.kind == "promotion":
             tag(uri, version, {PROMOTION_STATE: "champion" if became_champion else state})
+        elif became_champion:
+            for before in list_versions(uri, name=promotion.model):
+                if before.version == promotion.expected:
+                    tag(uri, before, {ROLLED_BACK_TO: version.version})
     return became_champion
 
 

@@ -27,6 +27,8 @@ PROMOTION_STATE = "promotion_state"
 PREVIOUS_CHAMPION = "previous_champion"
 """Tag: the version that it took the place of, where a rollback goes."""
 NO_CHAMPION = "none"
+ROLLED_BACK_TO = "rolled_back_to"
+"""Tag: the version that took the place of this one again."""
 APPROVED_BY = "approved_by"
 """Tag: what the person wrote who agreed, where one was asked."""
 
@@ -153,6 +155,7 @@ __all__ = [
     "PROMOTION",
     "PROMOTION_STATE",
     "RELEASE_DIGEST",
+    "ROLLED_BACK_TO",
     "announce",
     "check_run",
     "claims",

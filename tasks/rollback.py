@@ -11,11 +11,8 @@ from tasks.dashboard import without_secrets
 from tasks.promote import move_champion
 from tasks.promotion import OnStep, Promotion, PromotionPlaces
 from tasks.recover import recover, settle_quietly
-from tasks.registering import NO_CHAMPION, PREVIOUS_CHAMPION, PROMOTION_STATE, tag
+from tasks.registering import NO_CHAMPION, PREVIOUS_CHAMPION, PROMOTION_STATE
 from tasks.registry import CHAMPION, RegisteredVersion, download, find_alias, find_version, list_versions
-
-ROLLED_BACK_TO = "rolled_back_to"
-"""Tag: the version that took the place of this one again."""
 
 
 def rollback(
@@ -32,7 +29,8 @@ def rollback(
 
     Args:
         places: where.
-        identity: of this rollback in the journal.
+        identity: of this rollback in the journal; one that moved the alias already is returned as it ended, and not
+            done a second time.
         model: name of the registered model.
         to: the version; the one that the champion took the place of, if left out.
         on_step: told of every line of the journal.
@@ -43,13 +41,15 @@ def rollback(
         PromotionConflict: the alias was moved meanwhile.
     """
     recover(places)
-    uri = places.tracking_uri
+    folder, uri = Path(places.journal), places.tracking_uri
+    known = journal.read(folder, identity)
+    if known is not None and known.state == "champion":
+        return known
     champion = find_alias(uri, name=model, alias=CHAMPION)
     if champion is None:
         raise ConfigError(f"models:/{model}: has no alias {CHAMPION}, so there is nothing to roll back")
     target = _target(uri, champion, to)
     download(uri, target, folder=Path(places.releases), fresh=True, trust=places.trust)
-    folder = Path(places.journal)
     promotion = Promotion(
         id=identity,
         kind="rollback",
@@ -67,7 +67,6 @@ def rollback(
         _note(folder, promotion, on_step)
         try:
             move_champion(places, promotion)
-            tag(uri, champion, {ROLLED_BACK_TO: target.version})
         except Exception as error:
             ended = settle_quietly(places, promotion, state="undone", why=f"{type(error).__name__}: {error}")
             if ended and ended.state == "champion":

@@ -130,6 +130,11 @@ def look(places: PromotionPlaces, name: str) -> dict[str, object]:
         "champion": champion.version if champion else None,
         "champion_run": champion.run_name if champion else None,
         "challenger": challenger.version if challenger else None,
+        "rolled_back_to": {
+            one.version: one.tags[registering.ROLLED_BACK_TO]
+            for one in registry.list_versions(places.tracking_uri, name=MODEL)
+            if registering.ROLLED_BACK_TO in one.tags
+        },
         "claims": len(registering.claims(places.tracking_uri, MODEL)) if champion else 0,
         "journal": written.state if written else None,
         "at": written.at_work_on if written else None,
@@ -162,6 +167,7 @@ def main() -> None:
         settled = forked(lambda name=name: settle_and_look(places, name))[1]
         found.append(
             {
+                "what": what,
                 "point": number,
                 "signal": ended,
                 "said": said,

@@ -34,6 +34,8 @@ def check(found: list[dict[str, Any]]) -> None:
         assert settled["champion"] == after["champion"] is not None, kill
         assert settled["challenger"] is None, kill
         assert settled["claims"] == 0, kill
+        if moved and kill["what"] == "rollback":
+            assert settled["rolled_back_to"][before["champion"]] == after["champion"], kill
         if settled["journal"] is not None:
             assert settled["journal"] == ("champion" if moved else "undone"), kill
         if after["journal"] == "open":
@@ -45,6 +47,13 @@ def test_killed_promotions_leave_a_champion_that_verifies(tmp_path: Path) -> Non
     found = [*kills(tmp_path, "promote", "line", 7, 12)]
     assert [kill["signal"] for kill in found] == [9, 9]
     assert [kill["settled"]["journal"] for kill in found] == ["undone", "champion"]
+    check(found)
+
+
+def test_a_rollback_killed_right_after_it_moved_the_alias_is_told_of_on_the_version(tmp_path: Path) -> None:
+    found = kills(tmp_path, "rollback", "write", 3)
+    assert [(kill["signal"], kill["settled"]["journal"]) for kill in found] == [(9, "champion")]
+    assert found[0]["after"]["rolled_back_to"] == {}
     check(found)
 
 
