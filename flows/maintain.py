@@ -15,7 +15,7 @@ from flows.removal import remove as remove_unused
 from flows.removing import sweep_all
 from flows.servers import check_servers
 from tasks.closing import OpenRun, close, last_run_of, open_runs
-from tasks.outbox import replay_all
+from tasks.outbox import replay_all, runs_that_ended
 from tasks.recover import recover
 
 KEEP_LAST = 10
@@ -69,17 +69,20 @@ def dead_runs(home: Home) -> tuple[OpenRun, ...]:
     """Return the open runs whose process is gone, with their variants.
 
     It is gone if this machine says so; where that cannot know, if Prefect does, which is told by the silence of a run's
-    heartbeat wherever it ran.
+    heartbeat wherever it ran. A run that ended while MLflow was away is not dead: how it ended waits in its outbox.
 
     Raises:
         StepFailed: MLflow refused or did not answer.
     """
     found = open_runs(home.tracking_uri)
-    ended = ended_badly(run.flow_run_id for run in found if run.flow_run_id)
+    # Asked afterwards: what is sent in between is found closed by who would close it.
+    ended = runs_that_ended(Path(home.root))
+    found = tuple(run for run in found if run.run_id not in ended)
+    badly = ended_badly(run.flow_run_id for run in found if run.flow_run_id)
     dead = {
         run.run_id
         for run in found
-        if run.owner_is_dead or (run.flow_run_id in ended and not run.owner_is_alive)
+        if run.owner_is_dead or (run.flow_run_id in badly and not run.owner_is_alive)
     }
     return tuple(run for run in found if run.run_id in dead or run.parent_id in dead)
 

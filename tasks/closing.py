@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pt_core.record import Record
 from tasks.alias_lock import Claimant
-from tasks.outbox_send import OWNER
+from tasks.outbox_experiment import OWNER, close_if_open
 from tasks.registry import asked
 
 _PARENT = "mlflow.parentRunId"
@@ -59,10 +59,7 @@ def close(tracking_uri: str, run_id: str) -> bool:
         StepFailed: MLflow refused or did not answer.
     """
     with asked(tracking_uri) as client:
-        status = client.get_run(run_id).info.status
-        if status == "RUNNING":
-            client.set_terminated(run_id, status="KILLED")
-        return status in ("RUNNING", "KILLED")
+        return close_if_open(client, run_id)
 
 
 def last_run_of(tracking_uri: str, flow_run_id: str) -> OpenRun | None:

@@ -183,6 +183,20 @@ def folders_waiting(home: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+def runs_that_ended(home: Path) -> frozenset[str]:
+    """Return MLflow's ids of runs that came to their end, of which MLflow has yet to hear from an outbox of this home."""
+    found = set()
+    for path in (home / FOLDER).glob("*.jsonl"):
+        with contextlib.suppress(
+            FileNotFoundError, IntegrityError
+        ):  # of what is damaged nothing will be heard
+            lines, _ = read(path)
+            known = {line.id: line.run_id for line in lines if isinstance(line, Done) and line.run_id}
+            ended = [line.run for line in lines if isinstance(line, CloseRun) and line.status != "KILLED"]
+            found |= {known.get(run, run) for run in ended}
+    return frozenset(found)
+
+
 def _left_by_its_process(path: Path, tracking_uri: str) -> Outbox | None:
     """Open an outbox, with the runs that its process left open to be closed as killed; ``None`` where nothing was left.
 

@@ -7,17 +7,13 @@ and is looked for before it is created again.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from pt_core.errors import StepFailed
-from tasks.alias_lock import Claimant
 from tasks.among_writers import among_writers
 from tasks.dashboard import TrackedRun
 from tasks.late import late_record
@@ -36,6 +32,7 @@ from tasks.outbox_entries import (
     Point,
     is_local,
 )
+from tasks.outbox_experiment import close_dead, ensure_experiment
 from tasks.outbox_place import Place
 from tasks.outbox_uploads import patient
 from tasks.shared import RECORD
@@ -53,12 +50,9 @@ from mlflow.entities import (  # noqa: E402
     Param,
     RunTag,
 )
-from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models.model import MLMODEL_FILE_NAME  # noqa: E402
 from mlflow.models.utils import get_external_mlflow_model_spec  # noqa: E402
 
-OWNER = "owner_process"
-"""Tag: the process that a run belongs to, as JSON."""
 ENTRY = "outbox_entry"
 """Tag: the entry that created a run or a model."""
 
@@ -121,7 +115,7 @@ def send(place: Place, entry: Entry, *, again: bool, num_failures: int = 0) -> D
 def _open_run(place: Place, entry: OpenRun, *, again: bool) -> Done:
     client, tags = place.client, {**entry.tags, ENTRY: entry.id}
     if entry.parent is None:
-        experiment_id = _ensure_experiment(client, entry.experiment, entry.artifact_location)
+        experiment_id = ensure_experiment(client, entry.experiment, entry.artifact_location)
         close_dead(client, experiment_id)
     else:
         experiment_id = place.experiment_id(entry.parent, entry.experiment_id)
@@ -162,31 +156,6 @@ def _look(search: Callable[[], Sequence[Found]]) -> Found | None:
             return found[0]
         time.sleep(pause)
     return None
-
-
-def _ensure_experiment(client: MlflowClient, name: str, location: str | None) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            # The kind spares the dashboard a guess, and a question to the user.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(client.create_experiment(name, artifact_location=location, tags=tags))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # two runs may start at once
-                raise
-            found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
-
-
-def close_dead(client: MlflowClient, experiment_id: str) -> None:
-    """Close the runs whose process is known to have been killed: nobody else ever would."""
-    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        owner = run.data.tags.get(OWNER)
-        with contextlib.suppress(ValidationError):  # a tag that somebody else wrote
-            if owner and Claimant.from_json(owner).is_dead:
-                client.set_terminated(run.info.run_id, status="KILLED")
 
 
 def _log_model(place: Place, entry: LogModel, *, again: bool) -> Done:

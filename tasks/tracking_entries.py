@@ -26,7 +26,7 @@ from tasks.outbox_entries import (
     Point,
     new_id,
 )
-from tasks.outbox_send import OWNER
+from tasks.outbox_experiment import OWNER
 
 _DATASET_DIGEST_LENGTH = 12
 """MLflow allows 36 characters and shows them in a column's head; the whole digest is in a tag."""
