@@ -17,25 +17,14 @@ from pt_core.isolation import run_isolated
 from pt_core.release.release import chosen, make_release, open_release
 from pt_core.release.requests import ARTIFACT, ReleaseRequest
 from tasks import journal
-from tasks.alias_lock import alias_lock
 from tasks.compared import is_same, met_champion
 from tasks.dashboard import without_secrets
+from tasks.moving import challenge, check_champion, move_champion, version_of
 from tasks.promotion import OnStep, Promotion, PromotionPlaces, PromotionState, PromotionStep
 from tasks.promotion_tags import describe_version, version_tags
 from tasks.recover import as_it_is_now, recover, settle, settle_quietly
-from tasks.registering import (
-    APPROVED_BY,
-    NO_CHAMPION,
-    PREVIOUS_CHAMPION,
-    PROMOTION_STATE,
-    ROLLED_BACK_TO,
-    check_run,
-    drop_alias,
-    register,
-    set_alias,
-    tag,
-)
-from tasks.registry import CHALLENGER, CHAMPION, RegisteredVersion, download, find_alias, find_version
+from tasks.registering import check_run, register
+from tasks.registry import CHAMPION, RegisteredVersion, download, find_alias
 
 REPLAY_TIMEOUT_S = 900
 STEPS: tuple[PromotionStep, ...] = ("release", "register", "challenger", "replay", "approval", "champion")
@@ -85,7 +74,7 @@ def begin(
         return begun.model_copy(update={"state": "champion", "version": champion.version, "note": note})
     if forced_because is None:
         begun = begun.model_copy(update={"expected": met_champion(result, model, now=champion)})
-    _check_champion(begun, champion)
+    check_champion(begun, champion)
     return begun
 
 
@@ -169,9 +158,9 @@ def _perform(
     if step == "register":
         return _register(places, promotion, result)
     if step == "challenger":
-        set_alias(places.tracking_uri, _version(places, promotion), CHALLENGER)
+        challenge(places, promotion)
     elif step == "replay":
-        return promotion.model_copy(update={"replay": _replay(places, _version(places, promotion))})
+        return promotion.model_copy(update={"replay": _replay(places, version_of(places, promotion))})
     elif step == "champion":
         move_champion(places, promotion)
     return promotion
@@ -221,48 +210,6 @@ def _replay(places: PromotionPlaces, version: RegisteredVersion) -> IntegrityRep
     request = VerifyRequest(directory=str(release / ARTIFACT), expected_digest=version.bundle_digest)
     return run_isolated(
         "pt_core.inference.replay:replay", request, reply=IntegrityReport, timeout_s=REPLAY_TIMEOUT_S
-    )
-
-
-def move_champion(places: PromotionPlaces, promotion: Promotion) -> None:
-    """Point ``champion`` at a promotion's version if it still points where it did when that began.
-
-    Raises:
-        PromotionConflict: it does not, or somebody else is about to move it.
-    """
-    uri, version = places.tracking_uri, _version(places, promotion)
-    with alias_lock(Path(places.journal), uri, name=promotion.model) as held:
-        champion = find_alias(uri, name=promotion.model, alias=CHAMPION)
-        _check_champion(promotion, champion)
-        if promotion.kind == "promotion":
-            approved = {APPROVED_BY: promotion.approved_by} if promotion.approved_by else {}
-            tag(uri, version, {PREVIOUS_CHAMPION: champion.version if champion else NO_CHAMPION, **approved})
-        held.check()
-        set_alias(uri, version, CHAMPION)
-        drop_alias(uri, version, CHALLENGER)
-        if promotion.kind == "promotion":
-            tag(uri, version, {PROMOTION_STATE: "champion"})
-        elif champion is not None:
-            tag(uri, champion, {ROLLED_BACK_TO: version.version})
-
-
-def _version(places: PromotionPlaces, promotion: Promotion) -> RegisteredVersion:
-    assert promotion.version is not None
-    return find_version(places.tracking_uri, name=promotion.model, version=promotion.version)
-
-
-def _check_champion(promotion: Promotion, champion: RegisteredVersion | None) -> None:
-    found = champion.version if champion else None
-    if found == promotion.expected:
-        return
-    words = [f"version {version}" if version else "no version" for version in (promotion.expected, found)]
-    remedy = (
-        "run the pipeline again, to be compared with it, or promote all the same with --force --reason TEXT"
-        if promotion.kind == "promotion"
-        else "look at pt-pipeline versions, and roll back again if it is still wanted"
-    )
-    raise PromotionConflict(
-        f"models:/{promotion.model}@{CHAMPION} moved meanwhile: {words[0]} was expected, {words[1]} found; {remedy}"
     )
 
 

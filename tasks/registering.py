@@ -97,13 +97,13 @@ def registered_by(tracking_uri: str, *, name: str, promotion: str) -> Registered
 
 
 def set_alias(tracking_uri: str, version: RegisteredVersion, alias: str) -> None:
-    """Point an alias at a version; whoever moves ``champion`` holds the lock."""
+    """Point an alias at a version, while holding the lock on the aliases of its model."""
     with asked(tracking_uri) as client:
         among_writers(lambda: client.set_registered_model_alias(version.name, alias, version.version))
 
 
 def drop_alias(tracking_uri: str, version: RegisteredVersion, alias: str) -> None:
-    """Remove an alias if it points at this version."""
+    """Remove an alias if it points at this version, while holding the lock on the aliases of its model."""
     found = find_alias(tracking_uri, name=version.name, alias=alias)
     if found is not None and found.version == version.version:
         with asked(tracking_uri) as client:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pt_core.errors import ConfigError
 from tasks import journal
 from tasks.dashboard import without_secrets
-from tasks.promote import move_champion
+from tasks.moving import move_champion
 from tasks.promotion import OnStep, Promotion, PromotionPlaces
 from tasks.recover import recover, settle_quietly
 from tasks.registering import NO_CHAMPION, PREVIOUS_CHAMPION, PROMOTION_STATE
