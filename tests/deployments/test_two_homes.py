@@ -107,6 +107,9 @@ def test_one_home_trains_and_another_evaluates_and_promotes_without_a_disk_in_co
 
 DEPLOYED = """
 name: two-homes
+# Otherwise Prefect writes down the folder that this is deployed from, which the other machine does not have.
+pull:
+  - prefect.deployments.steps.set_working_directory: {directory: .}
 deployments:
   - {name: far, entrypoint: flows.retrain.retrain, work_pool: {name: trains}}
   - {name: near, entrypoint: flows.evaluate.evaluate, work_pool: {name: judges}}
@@ -169,7 +172,7 @@ def test_a_worker_of_one_home_trains_and_that_of_another_evaluates_and_promotes(
     (made,) = (path.parent.name for path in maker.home.glob("runs/*/run.json"))
     key = tmp_path / "maker.pub"
     key.write_bytes(maker.key.read_bytes())
-    maker.home.rename(tmp_path / "unplugged")
+    maker.home.parent.rename(tmp_path / "unplugged")
     judge.call("keys", "trust", str(key))
     with worker(judge, "judges", tmp_path / "judges.log"):
         prefect(judge, "deployment", "run", "evaluate/near", "--param", f"run={made}", "--watch")
