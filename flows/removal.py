@@ -12,7 +12,7 @@ from typing import NamedTuple
 from flows.home import Home
 from flows.in_use import choose_unused, known_runs, take_stock
 from flows.maintenance_report import Kept, MaintenanceReport, Removed
-from flows.removing import Moved, delete, in_trash, put_away, put_back, size_of
+from flows.removing import Moved, delete, doom, doomed, put_away, put_back, put_left_overs_back, size_of
 from flows.retention import Choice
 from flows.store_lock import store_alone
 from pt_core.errors import PtCoreError, StepFailed
@@ -23,6 +23,8 @@ PATIENCE_S = 10.0
 """How long to wait for runs at work before nothing is removed this time."""
 ANSWER_S = 3.0
 """How long MLflow may take to say what is in use while every new run waits for this removal."""
+
+_BUSY = "a run is at work with the bundles of this home, so none were removed; the next maintenance will"
 
 
 class _Outcome(NamedTuple):
@@ -56,17 +58,20 @@ def remove(home: Home, report: MaintenanceReport, *, keep_last: int) -> Maintena
     Raises:
         StepFailed: MLflow cannot say what is in use; nothing is removed then.
     """
-    # Asked before runs have to wait for it.
+    with store_alone(home, patience_s=PATIENCE_S) as alone:
+        if not alone:
+            return _with(report, _BUSY)
+        report = _with(report, *put_left_overs_back(home))
+    # Asked while no run has to wait for it.
     known = known_runs(home, keep_last=keep_last)
     with store_alone(home, patience_s=PATIENCE_S) as alone:
         if not alone:
-            busy = "a run is at work with the bundles of this home, so none were removed; the next maintenance will"
-            return report.model_copy(update={"problems": (*report.problems, busy)})
+            return _with(report, _BUSY)
         done = _put_unused_away(home, known, keep_last=keep_last)
-        doomed = in_trash(home)
+        going = doomed(home)
     # Renamed away is as good as gone; runs need not wait for the disk.
     report = _told(home, report, done.choice, done.aliased, done.moved)
-    return report.model_copy(update={"problems": (*report.problems, *done.problems, *delete(doomed))})
+    return _with(report, *done.problems, *delete(going))
 
 
 def _put_unused_away(home: Home, known: frozenset[str], *, keep_last: int) -> _Outcome:
@@ -86,8 +91,8 @@ def _put_unused_away(home: Home, known: frozenset[str], *, keep_last: int) -> _O
         raise
     last = choice.directories
     failed = put_back(one for one in moved if one.origin not in last)
-    gone = tuple(one for one in moved if one.origin in last)
-    return _Outcome(choice, aliased, gone, (*problems, *more, *failed))
+    gone, stayed = doom(one for one in moved if one.origin in last)
+    return _Outcome(choice, aliased, gone, (*problems, *more, *failed, *stayed))
 
 
 def _aliased(home: Home) -> tuple[Aliased, ...]:
@@ -131,3 +136,7 @@ def _told(
     )
     kept = tuple(Kept(name=name, why=why) for name, why in choice.kept.items())
     return report.model_copy(update={"removed": removed, "kept": kept, "num_aliased": len(aliased)})
+
+
+def _with(report: MaintenanceReport, *problems: str) -> MaintenanceReport:
+    return report.model_copy(update={"problems": (*report.problems, *problems)})

@@ -13,6 +13,8 @@ from pt_core.bundle import sweep
 
 TRASH = ".trash"
 """Name of the folder, in each that something is removed from, of what is being deleted: on the same disk in any case."""
+_DOOMED = "doomed-"
+"""What a name in the trash starts with once the aliases were looked at for the last time."""
 
 
 class Moved(NamedTuple):
@@ -58,10 +60,53 @@ def put_back(moved: Iterable[Moved]) -> tuple[str, ...]:
     return tuple(problems)
 
 
+def doom(moved: Iterable[Moved]) -> tuple[tuple[Moved, ...], tuple[str, ...]]:
+    """Mark folders in the trash as those that any removal deletes unasked.
+
+    Returns:
+        Those that were, and why others could not be, a line each.
+    """
+    marked, problems = [], []
+    for one in moved:
+        place = one.place.with_name(_DOOMED + one.place.name)
+        try:
+            one.place.rename(place)
+        except OSError as error:
+            problems.append(f"{one.place}: cannot be removed: {error.strerror}")
+        else:
+            marked.append(Moved(one.origin, place))
+    return tuple(marked), tuple(problems)
+
+
+def put_left_overs_back(home: Home) -> tuple[str, ...]:
+    """Put back what a killed removal left undoomed, since an alias may have come to name it; ask as :func:`doomed`.
+
+    What was made again meanwhile is there already: its old copy is doomed.
+
+    Returns:
+        Why some could not be, a line each.
+    """
+    problems: list[str] = []
+    for place in in_trash(home):
+        one = Moved(place.parents[1] / place.name.partition("-")[2], place)
+        if not _is_doomed(place):
+            problems += doom([one])[1] if one.origin.exists() else put_back([one])
+    return tuple(problems)
+
+
 def in_trash(home: Home) -> tuple[Path, ...]:
-    """Return what lies in the trash of a home, of killed removals too; ask while no other removal is at work."""
+    """Return what lies in the trash of a home, of killed removals too."""
     folders = [folder / TRASH for folder in (Path(home.store), home.releases, home.runs)]
     return tuple(path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
+
+
+def doomed(home: Home) -> tuple[Path, ...]:
+    """Return what is to be deleted, of killed removals too; ask while no other removal is at work."""
+    return tuple(path for path in in_trash(home) if _is_doomed(path))
+
+
+def _is_doomed(place: Path) -> bool:
+    return place.name.startswith(_DOOMED)
 
 
 def delete(folders: Iterable[Path]) -> tuple[str, ...]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -26,6 +31,7 @@ from flows.maintenance_report import MaintenanceReport
 from flows.removing import Moved, in_trash, put_away
 from flows.score import scored
 from flows.store_lock import store_alone
+from pt_core.bundle import is_intact, open_bundle
 from pt_core.decision.result import RunResult
 from pt_core.errors import PtCoreError, StepFailed
 from pt_core.limits import Limits
@@ -55,6 +61,63 @@ def test_what_an_alias_names_meanwhile_is_put_back(
     assert {one.name for one in told.removed if one.kind == "run"} == {"later-1"}
     assert "@champion points at" in {one.name: one.why for one in told.kept}["later-0"]
     assert in_trash(at) == ()
+
+
+def killed_removal(at: Home, *, at_call: str) -> None:
+    """Remove what no longer serves, in a process that kills itself where it would call a function of its own."""
+    code = (
+        "import os, signal, sys; from flows import removal; from flows.home import Home\n"
+        "from flows.maintenance_report import MaintenanceReport\n"
+        "def die(*given): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "setattr(removal, sys.argv[2], die)\n"
+        "at = Home(root=sys.argv[1])\n"
+        "removal.remove(at, MaintenanceReport(home=at.root, dry_run=False), keep_last=2)"
+    )
+    paths = os.pathsep.join(map(str, (Path(__file__).parents[1] / "support", Path(__file__).parents[2])))
+    command = [sys.executable, "-c", code, at.root, at_call]
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    assert ran.returncode == -signal.SIGKILL
+
+
+def test_what_an_alias_names_since_a_removal_was_killed_is_put_back(
+    home: tuple[Home, RunResult, list[Path]],
+) -> None:
+    at, _, bundles = home
+    digests = [open_bundle(path)[0].digest for path in bundles]
+    client = MlflowClient(at.tracking_uri, registry_uri=at.tracking_uri)
+    version = client.create_model_version(MODEL, "file:///nowhere", tags={"run_name": "later-0"})
+    killed_removal(at, at_call="put_back")  # all is moved, and the aliases were looked at
+    assert [path.exists() for path in bundles] == [False, False, True, True]
+    client.set_registered_model_alias(MODEL, "previous", version.version)
+    told = maintain(at, keep_last=2)
+    assert (at.runs / "later-0" / "run.json").exists()
+    assert is_intact(bundles[0], digests[0])
+    assert {one.name for one in told.removed if one.kind == "run"} == {"later-1"}
+    assert [path.exists() for path in bundles] == [True, False, True, True]
+    assert (told.problems, in_trash(at)) == ((), ())
+
+
+def test_what_a_killed_removal_had_doomed_is_deleted_unasked(
+    home: tuple[Home, RunResult, list[Path]],
+) -> None:
+    at, _, bundles = home
+    killed_removal(at, at_call="delete")
+    assert len(in_trash(at)) == 5
+    told = maintain(at, keep_last=2)
+    assert (told.removed, told.problems, in_trash(at)) == ((), (), ())
+    assert [path.exists() for path in bundles] == [False, False, True, True]
+
+
+def test_what_was_made_again_since_a_removal_was_killed_stays_and_its_old_copy_goes(
+    home: tuple[Home, RunResult, list[Path]],
+) -> None:
+    at, _, bundles = home
+    shutil.copytree(bundles[3], at.store + "/.again")
+    put_away([bundles[3]])
+    Path(at.store, ".again").rename(bundles[3])
+    told = maintain(at, keep_last=4)
+    assert is_intact(bundles[3], open_bundle(bundles[3])[0].digest)
+    assert (told.problems, in_trash(at)) == ((), ())
 
 
 def test_a_slow_mlflow_does_not_hold_runs_up(
