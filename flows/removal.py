@@ -69,8 +69,9 @@ def remove(home: Home, report: MaintenanceReport, *, keep_last: int) -> Maintena
             return _with(report, _BUSY)
         done = _put_unused_away(home, known, keep_last=keep_last)
         going = doomed(home)
+        # Measured before another removal may delete it.
+        report = _told(home, report, done.choice, done.aliased, done.moved)
     # Renamed away is as good as gone; runs need not wait for the disk.
-    report = _told(home, report, done.choice, done.aliased, done.moved)
     return _with(report, *done.problems, *delete(going))
 
 

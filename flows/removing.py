@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -114,7 +115,7 @@ def delete(folders: Iterable[Path]) -> tuple[str, ...]:
     problems = []
     for folder in folders:
         if folder.is_symlink():  # a run that was put on another disk
-            folder.unlink()
+            folder.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             problems.append(f"{folder}: cannot be deleted")
@@ -127,5 +128,13 @@ def sweep_all(home: Home) -> int:
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of all files of a folder."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    """Return the bytes of all files of a folder; what is removed meanwhile counts as nothing."""
+    files = (Path(directory) / name for directory, _, names in os.walk(folder) for name in names)
+    return sum(_size(path) for path in files)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pt_core.manifest import MANIFEST, MAX_MANIFEST_BYTES
 
@@ -79,10 +79,9 @@ def marks_in(text: str) -> Marks:
 
 def stored_runs(folder: Path) -> tuple[StoredRun, ...]:
     """Return every finished run, the newest first; those whose result cannot be read come first."""
-    found = [_stored_run(path.parent) for path in folder.glob("*/run.json")]
-    return tuple(
-        sorted(found, key=lambda run: (run.pipeline is None, run.started_at, run.name), reverse=True)
-    )
+    found = (_unless_gone(_stored_run, path.parent) for path in folder.glob("*/run.json"))
+    runs = [run for run in found if run]
+    return tuple(sorted(runs, key=lambda run: (run.pipeline is None, run.started_at, run.name), reverse=True))
 
 
 def stored_bundles(folder: Path) -> tuple[StoredBundle, ...]:
@@ -90,7 +89,8 @@ def stored_bundles(folder: Path) -> tuple[StoredBundle, ...]:
     if not folder.is_dir():
         return ()
     found = sorted(path for path in folder.iterdir() if _BUNDLE.fullmatch(path.name))
-    return tuple(_stored_bundle(path) for path in found if path.is_dir() and not path.is_symlink())
+    folders = (path for path in found if path.is_dir() and not path.is_symlink())
+    return tuple(one for path in folders if (one := _unless_gone(_stored_bundle, path)))
 
 
 def choose(
@@ -153,6 +153,17 @@ def _closure(bundles: Sequence[StoredBundle], marks: Marks) -> Marks:
         needed |= new
         to_visit.extend(new)
     return frozenset(needed)
+
+
+S = TypeVar("S", StoredRun, StoredBundle)
+
+
+def _unless_gone(read: Callable[[Path], S], directory: Path) -> S | None:
+    """Return what a folder holds, or ``None`` where a removal moves it away while it is read."""
+    try:
+        return read(directory)
+    except FileNotFoundError:
+        return None
 
 
 def _stored_run(directory: Path) -> StoredRun:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from flows.home import Home
 from flows.in_use import known_runs
 from flows.maintain import maintain
 from flows.maintenance_report import MaintenanceReport
-from flows.removing import Moved, in_trash, put_away
+from flows.removing import Moved, in_trash, put_away, size_of
 from flows.score import scored
 from flows.store_lock import store_alone
 from pt_core.bundle import is_intact, open_bundle
@@ -118,6 +119,54 @@ def test_what_was_made_again_since_a_removal_was_killed_stays_and_its_old_copy_g
     told = maintain(at, keep_last=4)
     assert is_intact(bundles[3], open_bundle(bundles[3])[0].digest)
     assert (told.problems, in_trash(at)) == ((), ())
+
+
+def test_another_removal_that_deletes_what_one_has_moved_changes_nothing_it_tells(
+    home: tuple[Home, RunResult, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, _, _ = home
+    foreseen = maintain(at, keep_last=2, dry_run=True).removed
+    others: list[MaintenanceReport] = []
+
+    @contextlib.contextmanager
+    def alone_and_then_another(at: Home, *, patience_s: float) -> Iterator[bool]:
+        with store_alone(at, patience_s=patience_s) as alone:
+            yield alone
+        if in_trash(at) and not others:
+            others.append(MaintenanceReport(home=at.root, dry_run=False))
+            others.append(removal.remove(at, others[0], keep_last=2))
+
+    monkeypatch.setattr(removal, "store_alone", alone_and_then_another)
+    told = maintain(at, keep_last=2)
+    assert (told.removed, told.problems) == (foreseen, ())
+    assert [(one.removed, one.problems) for one in others] == [((), ())] * 2
+
+
+def test_two_maintenances_at_once_both_end_well(home: tuple[Home, RunResult, list[Path]]) -> None:
+    at, _, bundles = home
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda _: maintain(at, keep_last=2), range(2)))
+    assert sorted(len(one.removed) for one in told) == [0, 5]
+    assert [one.problems for one in told] == [(), ()]
+    assert [path.exists() for path in bundles] == [False, False, True, True]
+    assert in_trash(at) == ()
+
+
+def test_what_is_removed_while_it_is_measured_counts_as_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "goes").write_bytes(b"123")
+    assert size_of(tmp_path) == 8
+    lstat = Path.lstat
+
+    def lstat_of_what_goes(path: Path) -> os.stat_result:
+        (tmp_path / "goes").unlink(missing_ok=True)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat_of_what_goes)
+    assert size_of(tmp_path) == 5
+    assert size_of(tmp_path / "none") == 0
 
 
 def test_a_slow_mlflow_does_not_hold_runs_up(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,25 @@ def test_digests_are_found_in_names_addresses_and_sentences() -> None:
     text = f'{{"a":"/home/x/store/onnx-int8-{one[:12]}/","b":"{two}"}} see {three[:12]}, not {three[:11]}'
     commit = hashlib.sha1(b"a commit").hexdigest()
     assert marks_in(f"{text} at {commit} or {commit[:13]}") == {one[:12], two[:12], three[:12]}
+
+
+class Moving(type(Path())):  # type: ignore[misc]
+    """A folder whose content another removal moves away when it was found and before it is read."""
+
+    def glob(self, pattern: str) -> Iterator[Path]:
+        found = list(super().glob(pattern))
+        shutil.rmtree(self)
+        return iter(found)
+
+    def is_symlink(self) -> bool:
+        is_link = super().is_symlink()
+        shutil.rmtree(self)
+        return is_link
+
+
+def test_what_another_removal_moves_away_meanwhile_is_no_longer_stored(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", "old", "a", "2026-01-01", [1])
+    write_bundle(tmp_path / "store", 1, [])
+    assert len(stored_runs(tmp_path / "runs")) == len(stored_bundles(tmp_path / "store")) == 1
+    assert stored_runs(Moving(tmp_path / "runs")) == ()
+    assert stored_bundles(Moving(tmp_path / "store")) == ()
