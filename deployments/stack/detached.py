@@ -15,7 +15,7 @@ from deployments.stack.screen import Screen
 from deployments.stack.services import python
 from deployments.stack.state_file import only_stack
 from flows.cli.output import guarded, messages
-from flows.stack_state import running_stack
+from flows.stack_state import running_stack, stack_folder
 
 LOG = "up.log"
 _POLL_S = 0.2
@@ -30,17 +30,19 @@ def up_detached(options: StackOptions) -> None:
         typer.Exit: it ended instead, with its own exit code, after its own words.
     """
     home = Path(options.home)
-    with only_stack(home) as folder:
-        log = folder / LOG
+    log = stack_folder(home) / LOG
+    with only_stack(home) as lock:
         log.write_bytes(b"")
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            python("deployments.stack.detached"),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                python("deployments.stack.detached"),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                # It holds the lock from its first moment on, so that neither down nor another up comes in between.
+                pass_fds=[lock],
+            )
     # Not as an argument, which every user of the machine can read: it may hold the password of a database.
     _send(process, options)
     try:
@@ -76,11 +78,11 @@ def _follow(process: subprocess.Popen[bytes], said: Follower, home: Path) -> Non
 
 
 def main() -> None:
-    """Run a stack whose options are on standard input."""
-    from deployments.stack.up import up
+    """Run a stack whose options are on standard input, under the lock that this process was started with."""
+    from deployments.stack.up import up_held
 
     options = StackOptions.from_json(sys.stdin.read())
-    guarded(lambda: up(options, screen=Screen(is_attached=False)), as_json=False)
+    guarded(lambda: up_held(options, screen=Screen(is_attached=False)), as_json=False)
 
 
 if __name__ == "__main__":

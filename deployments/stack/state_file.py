@@ -14,26 +14,32 @@ from pt_core.files import write_bytes_atomically
 
 
 @contextlib.contextmanager
-def only_stack(home: Path) -> Iterator[Path]:
-    """Hold this home for one stack, and yield its folder; the system lets go of it however this process ends.
+def only_stack(home: Path) -> Iterator[int]:
+    """Hold this home for one stack, and yield the lock; the system lets go of it once nobody has it open any more.
 
     Raises:
         ConfigError: another one is up here.
     """
-    with try_lock(home) as is_ours:
-        if not is_ours:
+    with _opened(home) as lock:
+        if not _lock(lock):
             raise ConfigError(_already_up(home))
-        yield stack_folder(home)
+        yield lock
 
 
 @contextlib.contextmanager
 def try_lock(home: Path) -> Iterator[bool]:
     """Yield whether no stack holds this home; if so none can begin before the block ends."""
+    with _opened(home) as lock:
+        yield _lock(lock)
+
+
+@contextlib.contextmanager
+def _opened(home: Path) -> Iterator[int]:
     folder = stack_folder(home)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield _lock(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

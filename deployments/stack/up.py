@@ -23,28 +23,37 @@ def up(options: StackOptions, *, screen: Screen) -> None:
     """Run the stack until Ctrl-C or SIGTERM.
 
     Raises:
-        ConfigError: a stack is up here already, a port is taken, an address or a file is wrong.
+        ConfigError: a stack is up here already, or what ``up_held`` refuses.
+        StepUnavailable: a driver is missing.
+        StepFailed: a service ended, or did not get ready.
+    """
+    with only_stack(Path(options.home)):
+        up_held(options, screen=screen)
+
+
+def up_held(options: StackOptions, *, screen: Screen) -> None:
+    """Run the stack in a home whose lock this process has already.
+
+    Raises:
+        ConfigError: a port is taken, an address or a file is wrong.
         StepUnavailable: a driver is missing.
         StepFailed: a service ended, or did not get ready.
     """
     home, interrupts = Path(options.home), Interrupts()
-    with only_stack(home):
-        _sweep_left_over(home, screen)
-        prefect_file = find_prefect_file(options.prefect_file)
-        chosen = gather(options)
-        services = plan(options, chosen)
-        check_ports(services, options.host)
-        if options.prefect_file:
-            with screen.waiting("the check of the deployments"):
-                check_prefect_file(prefect_file)
-        warn_of_open_door(options, screen)
-        interrupts.listen()
-        try:
-            run_stack(
-                Stack(options, chosen, services, prefect_file, secrets.token_hex(16), interrupts, screen)
-            )
-        finally:
-            forget_state(home)
+    _sweep_left_over(home, screen)
+    prefect_file = find_prefect_file(options.prefect_file)
+    chosen = gather(options)
+    services = plan(options, chosen)
+    check_ports(services, options.host)
+    if options.prefect_file:
+        with screen.waiting("the check of the deployments"):
+            check_prefect_file(prefect_file)
+    warn_of_open_door(options, screen)
+    interrupts.listen()
+    try:
+        run_stack(Stack(options, chosen, services, prefect_file, secrets.token_hex(16), interrupts, screen))
+    finally:
+        forget_state(home)
 
 
 def _sweep_left_over(home: Path, screen: Screen) -> None:
