@@ -16,6 +16,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pt_core.errors import IntegrityError
+from pt_core.folder_lock import is_still, remove_unheld
 from pt_core.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -68,13 +69,8 @@ class Bundle(Record):
 def staging(parent: Path) -> Iterator[Path]:
     """Yield a fresh directory inside ``parent`` to write a bundle into; it is removed if it is still there."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{_STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    folder.mkdir()
-    # The lock goes with its process however that ends; unlike the process id it holds across containers.
-    lock = os.open(folder, os.O_RDONLY)
+    folder, lock = _fresh(parent)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -194,12 +190,8 @@ def set_aside(directory: Path) -> Path:
 
 def sweep(parent: Path) -> int:
     """Remove staging directories whose writer is gone; return how many."""
-    removed = 0
-    for folder in parent.glob(f"{_STAGING_PREFIX}*"):
-        if not _has_writer(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
+    left = [folder for folder in parent.glob(f"{_STAGING_PREFIX}*") if not _has_process(folder)]
+    return sum(remove_unheld(folder) for folder in left)
 
 
 def _build_manifest(folder: Path, kind: BundleKind, info: Record) -> tuple[Manifest, str]:
@@ -241,21 +233,24 @@ def _publish(folder: Path, destination: Path, digest: str) -> None:
     _fsync(destination.parent)
 
 
-def _has_writer(folder: Path) -> bool:
+def _has_process(folder: Path) -> bool:
     writer = folder.name.removeprefix(_STAGING_PREFIX).partition("-")[0]
-    if writer.isdigit() and Path(f"/proc/{writer}").exists():
-        return True
-    try:
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    return writer.isdigit() and Path(f"/proc/{writer}").exists()
+
+
+def _fresh(parent: Path) -> tuple[Path, int]:
+    """Return a new staging directory with its lock, which goes with its process however that ends."""
+    while True:
+        folder = parent / f"{_STAGING_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        # Another container sees the lock but not the process, and may sweep the folder before it is locked.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if is_still(folder, lock):
+                return folder, lock
+            os.close(lock)
 
 
 def _fsync(path: Path) -> None:

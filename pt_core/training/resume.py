@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from pt_core.artifacts.tensors import load_tensors, read_golden
 from pt_core.bundle import set_aside, sweep
 from pt_core.environment import core_code_digest, runtime_identity
 from pt_core.errors import IntegrityError
+from pt_core.folder_lock import is_still, remove_unheld
 from pt_core.training import parallel_config
 from pt_core.training.config import EXECUTION_FIELDS, TrainConfig
 from pt_core.training.requests import TrainRequest
@@ -215,18 +216,10 @@ def _locked(folder: Path) -> int | None:
     with contextlib.suppress(FileNotFoundError):
         folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(folder, os.O_RDONLY)
-        # Without locks two that train the same cannot know of each other; work that goes on is worth more.
-        if _try_lock(lock) != "busy" and _is_still(folder, lock):
+        if _try_lock(lock) and is_still(folder, lock):
             return lock
         os.close(lock)
     return None
-
-
-def _is_still(folder: Path, lock: int) -> bool:
-    """Return whether a path names what was opened: the lock of a folder that was removed keeps nobody out."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(lock), folder.stat())
-    return False
 
 
 def _forget_oldest(own: Path) -> None:
@@ -240,24 +233,15 @@ def _forget_oldest(own: Path) -> None:
             ages[path] = path.stat().st_mtime
     for folder in sorted(ages, key=lambda path: ages[path])[:-_MAX_UNFINISHED]:
         if folder != own:
-            _forget(folder)
+            remove_unheld(folder)
 
 
-def _forget(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):  # another training removed it meanwhile
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            if _try_lock(lock) == "locked":
-                shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
-
-
-def _try_lock(lock: int) -> Literal["locked", "busy", "unknown"]:
+def _try_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return "busy"
-    except OSError:  # a file system without locks
-        return "unknown"
-    return "locked"
+        return False
+    except OSError:
+        # Without locks two that train the same cannot know of each other; work that goes on is worth more.
+        pass
+    return True

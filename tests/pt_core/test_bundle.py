@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -259,6 +263,32 @@ def test_sweeping_spares_a_writer_whose_process_id_is_not_seen_from_here(tmp_pat
         assert sweep(tmp_path) == 0
         assert elsewhere.exists()
     assert sweep(tmp_path) == 1
+
+
+def test_a_writer_whose_folder_is_swept_before_it_has_locked_it_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, rmtree, judged = fcntl.flock, shutil.rmtree, threading.Event()
+    sweeping = threading.Thread(target=sweep, args=(tmp_path,))
+
+    def after_the_look(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not judged.is_set():
+            sweeping.start()
+            assert judged.wait(10)
+        flock(descriptor, operation)
+
+    def slowly(path: Path, **options: bool) -> None:
+        judged.set()
+        time.sleep(0.3)
+        rmtree(path, **options)
+
+    monkeypatch.setattr(os, "getpid", lambda: 99_999_999)  # as in another container
+    monkeypatch.setattr(fcntl, "flock", after_the_look)
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    with staging(tmp_path) as folder:
+        sweeping.join(10)
+        assert list(tmp_path.iterdir()) == [folder]
+        assert sweep(tmp_path) == 0
 
 
 def test_a_disk_that_refuses_writes_leaves_nothing(tmp_path: Path) -> None:

@@ -192,6 +192,26 @@ def test_a_folder_that_another_training_removed_meanwhile_is_made_anew(tmp_path)
     assert not folder.parent.exists()
 
 
+def test_a_folder_that_another_training_made_anew_meanwhile_is_not_forgotten(tmp_path, monkeypatch):
+    oldest, own = tmp_path / "oldest", tmp_path / "own"
+    before, anew = (Trail(oldest, TrainConfig()) for _ in range(2))
+    own.mkdir()
+    assert before._own()
+    flock = fcntl.flock
+
+    def after_a_change(descriptor, operation):
+        monkeypatch.setattr(fcntl, "flock", flock)
+        before.clear()
+        assert anew._own()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(resume, "_MAX_UNFINISHED", 1)
+    os.utime(oldest, (1000, 1000))
+    monkeypatch.setattr(fcntl, "flock", after_a_change)
+    resume._forget_oldest(own)
+    assert oldest.is_dir()
+
+
 def test_a_checkpoint_is_due_after_so_many_steps_or_minutes_whichever_comes_first(tmp_path):
     trail = Trail(tmp_path, TrainConfig(checkpoint_every_steps=10, checkpoint_every_minutes=0.5))
     assert [trail.is_due(num) for num in (9, 10, 11)] == [False, True, True]
