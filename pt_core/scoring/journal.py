@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pt_core.bundle import hash_file
 from pt_core.errors import ConfigError
 from pt_core.files import write_text_atomically
+from pt_core.folder_lock import is_still
 from pt_core.record import Record
 
 _JOURNAL = "journal.jsonl"
@@ -142,7 +143,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The process that held it may have removed it in between: then the lock is on nothing.
-            if folder.exists() and os.fstat(lock).st_ino == folder.stat().st_ino:
+            if is_still(folder, lock):
                 yield
                 return
         except BlockingIOError as error:
