@@ -71,11 +71,11 @@ class Entry(Record):
     """Whether it was written now; if not, it is an earlier one with the same id or the same signed body."""
 
 
-def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
+def add(journal: Journal, delivery: Delivery, *, forced: bool | None = None) -> Entry:
     """Write a delivery, unless one with the same id or the same signed body is there.
 
     A newer commit on a branch takes the place of those that wait to be started there; one that comes after a commit that
-    was pushed on top of it is written as superseded. ``forced`` says that the branch was set back, by the sender's word.
+    was pushed on top of it is written as superseded. ``forced`` is the sender's word on whether the branch was set anew.
     """
     with written(journal) as database:
         known = database.execute(
@@ -87,7 +87,7 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
         if _was_dropped(database, delivery):
             return Entry(delivery=None, is_new=False)
         if delivery.replay_of is None:
-            newer = None if forced else _pushed_on_top(database, delivery)
+            newer = None if forced else _pushed_on_top(database, delivery, forced=forced)
             if newer is not None:
                 delivery = delivery.model_copy(update={"state": "superseded", "reason": newer})
             else:
@@ -99,7 +99,7 @@ def add(journal: Journal, delivery: Delivery, *, forced: bool = False) -> Entry:
     return Entry(delivery=delivery, is_new=True)
 
 
-def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery) -> str | None:
+def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery, *, forced: bool | None) -> str | None:
     """Return which commit was pushed on top of a delivery's, in words; ``None`` if none was, or the branch came back."""
     top, at, later = None, delivery.commit, set[str]()
     while at not in later and (row := _child(database, delivery, at)) is not None:
@@ -109,15 +109,29 @@ def _pushed_on_top(database: sqlite3.Connection, delivery: Delivery) -> str | No
         # A push that starts at a later commit set the branch back to this one: nothing is newer.
         if at == delivery.before:
             return None
-    if top is None:
+    if top is None or not _precedes(database, delivery, top, forced=forced):
         return None
     return f"commit {top['commit'][:12]} was pushed on top of it and came before it (delivery {top['id']})"
+
+
+def _precedes(
+    database: sqlite3.Connection, delivery: Delivery, top: sqlite3.Row, *, forced: bool | None
+) -> bool:
+    """Return whether a delivery was pushed before the one on top of it, and not by a branch that was set back since."""
+    if delivery.before is None:
+        return True
+    (heard,) = database.execute(
+        'SELECT max(seq) FROM deliveries WHERE repository = ? AND branch = ? AND "commit" = ? AND replay_of IS NULL',
+        (delivery.repository, delivery.branch, delivery.before),
+    ).fetchone()
+    # Of a commit never heard of, only a host that says what it forced tells whether it is an older one.
+    return forced is not None if heard is None else heard < top["seq"]
 
 
 def _child(database: sqlite3.Connection, delivery: Delivery, commit: str) -> sqlite3.Row | None:
     """Return the latest push that began at a commit of a delivery's branch."""
     found: sqlite3.Row | None = database.execute(
-        'SELECT id, "commit" FROM deliveries WHERE repository = ? AND branch = ? AND "before" = ? '
+        'SELECT seq, id, "commit" FROM deliveries WHERE repository = ? AND branch = ? AND "before" = ? '
         "AND replay_of IS NULL ORDER BY seq DESC LIMIT 1",
         (delivery.repository, delivery.branch, commit),
     ).fetchone()

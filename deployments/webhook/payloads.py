@@ -43,8 +43,9 @@ class Push(Record):
     """Every path that changed; ``None`` if the request does not list them all."""
     before: str | None = None
     """Where from; ``None`` for a new branch, and where the request does not say."""
-    forced: bool = False
-    """Whether the sender says that commits were taken off the branch; not all do."""
+    forced: bool | None = None
+    """Whether the branch was set anew, and not moved forward: commits were taken off it, or it was made; ``None`` where the
+    sender does not say."""
 
 
 class _Read(BaseModel):
@@ -76,7 +77,7 @@ class _GitHubPush(_Read):
     before: str | None = None
     created: bool = False
     deleted: bool = False
-    forced: bool = False
+    forced: bool | None = None
     total_commits: int | None = None
     commits: list[_Commit] | None = None
 
@@ -103,7 +104,7 @@ class _Reference(_Read):
 class _Change(_Read):
     new: _Reference | None = None
     old: _Reference | None = None
-    forced: bool = False
+    forced: bool | None = None
 
 
 class _Changes(_Read):
@@ -154,7 +155,7 @@ def _whole(push: Push) -> Push:
         push = push.model_copy(update={"before": None})
     elif push.before is not None and set(push.before) == {"0"}:
         # A new branch also holds what its commits do not list.
-        push = push.model_copy(update={"before": None, "paths": None})
+        push = push.model_copy(update={"before": None, "paths": None, "forced": True})
     if push.commit is None or set(push.commit) == {"0"}:
         return push.model_copy(update={"commit": None})
     if not _COMMIT.fullmatch(push.commit):
@@ -175,7 +176,7 @@ def _from_github(tree: dict[str, object]) -> Iterable[Push]:
         commit=None if payload.deleted else payload.after,
         paths=_all_paths(commits) if known else None,
         before=payload.before,
-        forced=payload.forced,
+        forced=True if payload.created else payload.forced,
     )
 
 
@@ -203,7 +204,7 @@ def _from_bitbucket(tree: dict[str, object]) -> Iterable[Push]:
                 commit=change.new.target.hash if change.new else None,
                 paths=None,
                 before=change.old.target.hash if change.old else None,
-                forced=change.forced,
+                forced=change.forced if change.old else True,
             )
 
 

@@ -168,6 +168,29 @@ def test_a_push_that_does_not_list_all_its_paths_is_run_whatever_it_lists(
 
 
 @pytest.mark.parametrize(
+    ("provider", "change", "forced"),
+    [
+        ("github", {}, False),
+        ("github", {"forced": True}, True),
+        ("github", {"created": True}, True),
+        ("github", {"before": ZERO}, True),
+        ("gitea", {}, None),
+        ("gitea", {"before": ZERO}, True),
+        ("gitlab-token", {}, None),
+        ("gitlab-token", {"before": ZERO}, True),
+        ("bitbucket", {}, True),
+        ("standard", {}, None),
+        ("standard", {"data": {**STANDARD["data"], "before": ZERO}}, True),
+    ],
+)
+def test_a_new_branch_is_one_that_was_set_anew_and_what_a_host_does_not_say_is_not_made_up(
+    provider: str, change: dict, forced: bool | None
+) -> None:
+    event, payload = ALL[provider]
+    assert read_pushes(provider, event, {**payload, **change})[-1].forced is forced
+
+
+@pytest.mark.parametrize(
     "sha",
     [
         "",
