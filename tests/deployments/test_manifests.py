@@ -25,6 +25,8 @@ from manifests import (
     run,
 )
 
+from deployments.stack.services import NOTIFY_VARIABLE
+
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|AUTH_STRING|API_KEY")
 OURS = ("pt-pipeline:", "pt-pipeline-gpu:")
 ONCE = {"migrate", "setup"}
@@ -105,6 +107,33 @@ def test_no_manifest_holds_a_password(compose: dict[str, Any], resources: list[d
     for config in (one for one in resources if one["kind"] == "ConfigMap"):
         # The worker's two name the Secret and the key in it.
         assert not [n for n in config["data"] if SECRET.search(n) and not n.endswith(("_NAME", "_KEY"))]
+
+
+def test_who_wants_to_be_told_gives_one_secret_more_and_nobody_else_needs_it(
+    compose: dict[str, Any], resources: list[dict[str, Any]]
+) -> None:
+    told = read_compose(DEPLOYMENTS / "compose.notify.yaml")
+    setup, given = compose["services"]["setup"], told["services"]["setup"]
+
+    assert not [word for word in ("notify", NOTIFY_VARIABLE) if f'"{word}' in json.dumps(compose)]
+    assert given["environment"] == {
+        **setup["environment"],
+        f"{NOTIFY_VARIABLE}__FILE": "/run/secrets/notify",
+    }
+    assert given["secrets"] == [*setup["secrets"], {"source": "notify", "target": "/run/secrets/notify"}]
+    assert told["secrets"]["notify"]["file"] == str(DEPLOYMENTS / "secrets" / "notify")
+    # It posts, and has a way out only then.
+    assert "outside" not in compose["services"]["prefect-services"]["networks"]
+    assert "outside" in told["services"]["prefect-services"]["networks"]
+    changed = {name for name, service in told["services"].items() if service != compose["services"][name]}
+    assert changed == {"setup", "prefect-services"}
+    asked = [
+        (container["name"], variable["valueFrom"]["secretKeyRef"])
+        for container in containers(resources)
+        for variable in container.get("env", ())
+        if variable["name"] == NOTIFY_VARIABLE
+    ]
+    assert asked == [("setup", {"name": "notify", "key": "url", "optional": True})]
 
 
 def test_no_file_has_an_address_with_a_password_in_it() -> None:

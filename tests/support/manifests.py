@@ -32,9 +32,10 @@ def run(*command: str, environment: Mapping[str, str] | None = None) -> subproce
     )
 
 
-def read_compose(file: Path = COMPOSE) -> Document:
-    """The file as Docker Compose itself understands it: merged, with its defaults, every profile in it."""
-    read = run(program("docker-compose"), "-f", str(file), "--profile", "gpu", "config", "--format", "json")
+def read_compose(*on_top: Path) -> Document:
+    """The files as Docker Compose itself understands them: merged, with its defaults, every profile in it."""
+    files = [word for file in (COMPOSE, *on_top) for word in ("-f", str(file))]
+    read = run(program("docker-compose"), *files, "--profile", "gpu", "config", "--format", "json")
     assert read.returncode == 0, read.stderr
     return json.loads(read.stdout)
 
