@@ -78,7 +78,9 @@ def test_the_secret_that_kubernetes_is_given_is_of_the_form_that_every_host_sign
     tmp_path: Path,
 ) -> None:
     commands = (DEPLOYMENTS / "kubernetes" / "kustomization.yaml").read_text()
-    (value,) = re.findall(r"new webhook --from-literal=secret=(\"[^\"]+\")", commands)
+    (made_by,) = re.findall(r"new webhook --from-file=secret=<\((.+?)\)  #", commands)
+    # An argument can be read by every user of the machine.
+    assert "from-literal" not in commands
     config = WebhookConfig(
         repositories=tuple(
             Repository(name=f"team/{provider}", provider=provider, clone_url="https://git.example/a.git")
@@ -88,7 +90,8 @@ def test_the_secret_that_kubernetes_is_given_is_of_the_form_that_every_host_sign
     made = set()
     for number in range(5):
         path = tmp_path / str(number)
-        path.write_text(run("sh", "-c", f"printf %s {value}").stdout)
+        path.write_text(run("sh", "-c", made_by).stdout)
+        assert not path.read_text().endswith("\n")
         found = read_secrets(config, base=tmp_path, secret_file=path)
         assert all(len(secret) >= MIN_BYTES for secrets in found.values() for secret in secrets)
         assert len(found) == len(get_args(Provider)) >= 7
