@@ -21,6 +21,7 @@ from deployments.checking.steps import action_problems
 from deployments.checking.templates import is_template, step_ids, template_problems
 from deployments.checking.triggers import trigger_problems
 from flows.load import read_tree
+from pt_core.errors import ConfigError
 from pt_core.record import Record
 
 
@@ -39,11 +40,16 @@ def check_file(path: Path) -> tuple[Located, ...]:
     """Return everything that is wrong with a file of deployments, in the order of its lines.
 
     Raises:
-        ConfigError: it cannot be read, or is no YAML mapping of unique keys.
+        ConfigError: it cannot be read, is no YAML mapping of unique keys, or has no end.
     """
     tree = read_tree(path)
-    lines = _lines(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
-    found = dict.fromkeys((one.path, one.text) for one in problems_in(tree, path.parent))
+    try:
+        lines = _lines(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
+        found = dict.fromkeys((one.path, one.text) for one in problems_in(tree, path.parent))
+    except RecursionError as error:
+        raise ConfigError(
+            f"{path}: an anchor that holds itself, or nested too deeply; write it out"
+        ) from error
     located = [
         Located(line=_line(lines, place), where=_where(tree, place), problem=text) for place, text in found
     ]

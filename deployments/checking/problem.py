@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from pt_core.record import Record
 
@@ -19,6 +19,14 @@ class Problem(Record):
     """Keys and positions from the top of the file."""
     text: str
     """Observed against expected, and what to do."""
+
+    @field_validator("path", mode="before")
+    @classmethod
+    def _written(cls, path: tuple[object, ...]) -> Path:
+        # A key in YAML may also be a number, a date or nothing.
+        return tuple(
+            part if isinstance(part, str | int) and not isinstance(part, bool) else str(part) for part in path
+        )
 
 
 def unknown(path: Path, known: Iterable[str], *, what: str = "key") -> Problem:

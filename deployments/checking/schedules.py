@@ -28,13 +28,13 @@ def schedule_problems(path: Path, schedules: object) -> Iterator[Problem]:
     if not isinstance(schedules, list):
         yield Problem(path=path, text=f"expected a list, found {type(schedules).__name__}")
         return
-    slugs: set[object] = set()
+    slugs: list[str] = []
     for index, schedule in enumerate(schedules):
         slug = schedule.get("slug") if isinstance(schedule, dict) else None
         if slug in slugs:
             text = f"{slug!r} is another schedule's too, and only one of them stays; rename one"
             yield Problem(path=(*path, index, "slug"), text=text)
-        slugs |= {slug} if isinstance(slug, str) else set()
+        slugs += [slug] if isinstance(slug, str) else []
         if isinstance(schedule, dict):
             yield from _one((*path, index), schedule)
         else:
@@ -71,7 +71,13 @@ def _build(schedule: dict[str, Any]) -> object:
     if schedule.get("timezone") == "":
         raise ValueError("timezone is empty; expected an IANA name such as Europe/Berlin, or leave it out")
     filled = {key: value for key, value in schedule.items() if not is_template(value)}
-    return DeploymentScheduleCreate.model_validate(_schedule_config_to_deployment_schedule(filled)).schedule
+    try:
+        return DeploymentScheduleCreate.model_validate(
+            _schedule_config_to_deployment_schedule(filled)
+        ).schedule
+    except IndexError as error:
+        # Of dateutil, where a line says when a rule begins and none says what it is.
+        raise ValueError(f"{filled.get('rrule')!r} holds no rule; expected one such as FREQ=DAILY") from error
 
 
 def _time_problem(schedule: object) -> str | None:

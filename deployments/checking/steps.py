@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from prefect.deployments.steps.core import RESERVED_KEYWORDS
@@ -41,7 +41,7 @@ def _step_problems(path: Path, step: object) -> Iterator[Problem]:
         return
     if function is None:
         yield Problem(path=place, text="does not import; expected the full name of a function")
-    elif getattr(function, "__module__", "") == "builtins":
+    elif getattr(function, "__module__", "") == "builtins" or _inputs_of(function) is None:
         yield Problem(path=place, text="is no step; expected a function that does something with the code")
     elif not isinstance(inputs, dict | None):
         yield Problem(path=place, text=f"expected a mapping of inputs, found {type(inputs).__name__}")
@@ -57,12 +57,20 @@ def _imported(name: str) -> Callable[..., object] | None:
     return found if callable(found) else None
 
 
+def _inputs_of(function: Callable[..., object]) -> Mapping[str, inspect.Parameter] | None:
+    """Return what a function takes, ``None`` if it does not say, as some that are written in C."""
+    try:
+        return inspect.signature(function).parameters
+    except ValueError:
+        return None
+
+
 def _input_problems(path: Path, function: Callable[..., object], inputs: dict[str, Any]) -> Iterator[Problem]:
-    parameters = inspect.signature(function).parameters
+    parameters = _inputs_of(function) or {}
     if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
         known = {*parameters, *RESERVED_KEYWORDS}
         yield from (unknown((*path, key), known, what="input") for key in inputs if key not in known)
-    if function.__name__ == "git_clone" and inputs.get("branch") and inputs.get("commit_sha"):
+    if getattr(function, "__name__", "") == "git_clone" and inputs.get("branch") and inputs.get("commit_sha"):
         text = "given beside branch, and the step takes one of the two"
         yield Problem(path=(*path, "commit_sha"), text=text)
     for name, one in parameters.items():

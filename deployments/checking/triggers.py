@@ -70,7 +70,8 @@ def _one(path: Path, trigger: object, models: dict[str, type[BaseModel]]) -> Ite
         yield Problem(path=path, text=f"expected a mapping, found {type(trigger).__name__}")
         return
     kind = deployment_trigger_discriminator(trigger)
-    if kind not in models:
+    # A list, as what is written there may have no hash.
+    if kind not in [*models]:
         yield Problem(path=(*path, "type"), text=f"{kind!r}; expected one of {', '.join(models)}")
         return
     known = keys_of(models[kind])
@@ -86,7 +87,7 @@ def _one(path: Path, trigger: object, models: dict[str, type[BaseModel]]) -> Ite
             yield Problem(
                 path=(*path, "triggers"), text="missing or empty: it would never fire; say what it waits for"
             )
-        for index, one in enumerate(trigger.get("triggers") or ()):
+        for index, one in enumerate(_listed(trigger.get("triggers"))):
             yield from _one((*path, "triggers", index), one, _INNER)
     yield from _typed(path, {key: trigger[key] for key in trigger if key in known}, models[kind])
 
@@ -182,3 +183,9 @@ def _typed(path: Path, trigger: dict[str, Any], model: type[BaseModel]) -> Itera
         model.model_validate(given)
     except ValidationError as error:
         yield from of_validation(path, error)
+    except (TypeError, OverflowError):
+        # Prefect reckons with the seconds of an event before it looks whether they are some. Where those of an inner
+        # trigger are wrong, it is told there.
+        if "expect" in keys_of(model):
+            text = f"expected a number of seconds, found {trigger.get('within')!r}"
+            yield Problem(path=(*path, "within"), text=text)
