@@ -44,6 +44,13 @@ def test_our_own_file_has_no_problem() -> None:
     assert check_file(DEPLOYED) == ()
 
 
+def test_a_run_of_ours_that_finds_another_at_work_waits_for_it() -> None:
+    deployments = yaml.safe_load(DEPLOYED.read_text())["deployments"]
+    assert len(deployments) >= 8
+    queued = {"limit": 1, "collision_strategy": "ENQUEUE"}
+    assert [one["name"] for one in deployments if one.get("concurrency_limit") != queued] == []
+
+
 def test_a_package_brings_the_same_file() -> None:
     assert (ROOT / "deployments" / "prefect.yaml").read_bytes() == DEPLOYED.read_bytes()
 
