@@ -24,14 +24,17 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.settings import PREFECT_API_URL, PREFECT_RESULTS_DEFAULT_SERIALIZER, temporary_settings
 from prefect.states import Pending, Running, Submitting
+from run_results import make_run_result
 from servers import free_port, served
 
 from deployments.automations import apply_automations
 from deployments.notify import BLOCK
 from deployments.prefect_server import give_grace
 from flows.maintenance import maintenance
-from pt_core.errors import ConfigError
+from flows.notices import tell_crashed, tell_failed, tell_promoted, tell_refused
+from pt_core.errors import ConfigError, StepFailed
 from tasks.events import emit
+from tasks.promotion import Promotion
 
 TOKEN = "a-token-that-nobody-may-see"
 SILENCE_S = 10
@@ -267,6 +270,28 @@ def test_events_of_ours_are_posted_and_unrelated_ones_are_not(
     time.sleep(1)
     assert len(receiver.got) == 1
     assert len(prefect.read_flow_runs()) == num_before
+
+
+def test_a_refused_gate_a_promotion_a_failure_and_a_crash_are_each_posted_with_their_text(
+    applied: tuple[str, ...], receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.got.clear()
+    tell_refused(make_run_result(tmp_path).model_copy(update={"run_name": "r2", "winner": None}))
+    tell_promoted(
+        Promotion(id="p", kind="promotion", model="digits", expected=None, version="1", state="champion")
+    )
+    tell_failed("digits", "r3", StepFailed("opset 9 is below 13"))
+    tell_crashed("digits", "r4", why="its process is gone")
+    told = {one["event"]: (one["subject"], one["text"].partition(".")[0]) for one in receiver.wait(4)}
+    assert told == {
+        "pt-pipeline.gate.refused": ("r2", "digits: the gate refused the run r2"),
+        "pt-pipeline.promotion.finished": (
+            "digits",
+            "digits has a new champion: models:/digits/1 (models:/digits/1)",
+        ),
+        "pt-pipeline.run.failed": ("r3", "digits: the run r3 failed"),
+        "pt-pipeline.run.crashed": ("r4", "digits: the run r4 crashed: its process is gone"),
+    }
 
 
 def test_applying_again_changes_nothing_mends_what_was_changed_and_leaves_paused_what_was_paused(
