@@ -53,6 +53,8 @@ def _logins(options: StackOptions, home: Path) -> tuple[str | None, tuple[str, s
         # Its reader takes a single % for the beginning of a name to put in.
         f"database_uri = sqlite:///{str(stack_folder(home)).replace('%', '%%')}/mlflow-auth.db\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        # Checking a password took 0.3 s, and a run asks hundreds of times. A changed one counts after a minute.
+        "auth_cache_ttl_seconds = 60\n"
     )
     write_bytes_atomically(stack_folder(home) / "mlflow-auth.ini", ini.encode(), mode=0o600)
     return ":".join(ensure_login(home, "prefect")), ensure_login(home, "mlflow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import stat
 import time
 import urllib.error
@@ -13,10 +14,13 @@ import psutil
 import pytest
 from stacks import naps, pt_pipeline, start_nap, start_up, stop_up, wait_for_state, wait_until_ready
 
+from deployments.stack.options import StackOptions
 from deployments.stack.processes import members, sweep
+from deployments.stack.settings import gather
 from flows.stack_state import StackState, running_stack
 
 GONE_S = 20
+ON_DOCKER = Path(__file__).parents[2] / "deployments" / "docker" / "mlflow-auth.ini"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,18 @@ def test_without_a_password_nobody_comes_in(locked):
     assert status_of(f"{state.mlflow_url}/") == 401
     assert status_of(f"{state.mlflow_url}/api/2.0/mlflow/experiments/get?experiment_id=0") == 401
     assert status_of(f"{state.mlflow_url}/api/2.0/mlflow-artifacts/artifacts") == 401
+
+
+def test_a_password_is_not_hashed_anew_for_every_request(tmp_path):
+    (tmp_path / "stack").mkdir()
+    gather(StackOptions(home=str(tmp_path), auth=True, webhook=False))
+    here, there = configparser.ConfigParser(), configparser.ConfigParser()
+    here.read(tmp_path / "stack" / "mlflow-auth.ini")
+    there.read(ON_DOCKER)
+
+    # MLflow keeps none where nothing is said.
+    assert here.getint("mlflow", "auth_cache_ttl_seconds", fallback=0) == 60
+    assert there.getint("mlflow", "auth_cache_ttl_seconds", fallback=0) == 60
 
 
 def test_passwords_are_readable_by_their_owner_only_and_lie_nowhere_else(locked):
