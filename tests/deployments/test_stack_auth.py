@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import stat
 import time
@@ -10,8 +11,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from prefect_pages import tiny_config
 from stacks import naps, pt_pipeline, start_nap, start_up, stop_up, wait_for_state, wait_until_ready
 
 from deployments.stack.options import StackOptions
@@ -20,13 +23,23 @@ from deployments.stack.settings import gather
 from flows.stack_state import StackState, running_stack
 
 GONE_S = 20
+PAGE = 200
+RETRAIN = """\
+  - name: retrain
+    entrypoint: flows.retrain.retrain
+    parameters: {{config: {config}}}
+    work_pool: {{name: local}}
+"""
 ON_DOCKER = Path(__file__).parents[2] / "deployments" / "docker" / "mlflow-auth.ini"
 
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StackState, Path]]:
     folder = tmp_path_factory.mktemp("locked")
-    options = ("--auth", "--no-webhook", "--prefect-file", str(naps(folder)))
+    deployed = naps(folder)
+    with deployed.open("a") as file:
+        file.write(RETRAIN.format(config=tiny_config(folder, "tiny")))
+    options = ("--auth", "--no-webhook", "--prefect-file", str(deployed))
     process = start_up(folder / "home", folder / "up.log", *options)
     try:
         state = wait_until_ready(process, folder / "home", folder / "up.log")
@@ -62,6 +75,48 @@ def test_a_password_is_not_hashed_anew_for_every_request(tmp_path):
     # MLflow keeps none where nothing is said.
     assert here.getint("mlflow", "auth_cache_ttl_seconds", fallback=0) == 60
     assert there.getint("mlflow", "auth_cache_ttl_seconds", fallback=0) == 60
+
+
+def entries(prefect: httpx.Client, kind: str, chosen: dict[str, object]) -> list[str]:
+    """Return everything of a kind that Prefect keeps, each as it stands in the answer."""
+    found: list[str] = []
+    while True:
+        asked = {**chosen, "limit": PAGE, "offset": len(found)}
+        page = prefect.post(f"{kind}/filter", json=asked).json()
+        found += map(str, page)
+        if len(page) < PAGE:
+            return found
+
+
+def test_no_password_reaches_what_prefect_and_mlflow_keep_of_a_run(locked):
+    state, home = locked
+    logins = {name: (home / "secrets" / name).read_text().strip() for name in ("prefect", "mlflow")}
+    as_users = {name: httpx.BasicAuth(*login.split(":")) for name, login in logins.items()}
+    with httpx.Client(
+        base_url=state.prefect_api_url, auth=as_users["prefect"], trust_env=False, timeout=30
+    ) as prefect:
+        deployment = prefect.get("deployments/name/retrain/retrain").json()["id"]
+        run = prefect.post(f"deployments/{deployment}/create_flow_run", json={}).json()["id"]
+        wait_for_state(state, run, "COMPLETED", login=logins["prefect"], seconds=240)
+        of_run = {"flow_runs": {"id": {"any_": [run]}}}
+        kept = {kind: entries(prefect, kind, of_run) for kind in ("flow_runs", "task_runs", "artifacts")}
+        kept["logs"] = entries(prefect, "logs", {"logs": {"flow_run_id": {"any_": [run]}}})
+        kept["deployments"] = [prefect.get(f"deployments/{deployment}").text]
+    with httpx.Client(
+        base_url=f"{state.mlflow_url}/api/2.0/mlflow/", auth=as_users["mlflow"], trust_env=False, timeout=30
+    ) as mlflow:
+        experiments = mlflow.post("experiments/search", json={"max_results": 100}).json()["experiments"]
+        wanted = {"experiment_ids": [one["experiment_id"] for one in experiments], "max_results": 1000}
+        runs = mlflow.post("runs/search", json=wanted).json()["runs"]
+        kept["parameters"] = [str(one["data"]["params"]) for one in runs]
+        kept["tags"] = [str(one["data"]["tags"]) for one in runs]
+
+    assert "tiny.yaml" in kept["flow_runs"][0]
+    assert any(run in tags for tags in kept["tags"])
+    assert [kind for kind, each in kept.items() if max(map(len, each), default=0) < 50] == []
+    secrets = [login.split(":")[1] for login in logins.values()]
+    secrets += [base64.b64encode(login.encode()).decode() for login in logins.values()]
+    assert [kind for kind, each in kept.items() if any(one in text for text in each for one in secrets)] == []
 
 
 def test_passwords_are_readable_by_their_owner_only_and_lie_nowhere_else(locked):
