@@ -20,11 +20,13 @@ from deployments.stack.child import MAX_RESTARTS, pause_s, start_child
 from deployments.stack.interrupts import Interrupts
 from deployments.stack.logs import MAX_BYTES, Follower
 from deployments.stack.options import StackOptions
+from deployments.stack.processes import sweep
 from deployments.stack.screen import Screen
 from deployments.stack.services import Secrets, Service
 from deployments.stack.supervise import Stack, watch
 from deployments.stack.up import warn_of_open_door
 from deployments.stack.watcher import Watcher
+from pt_core.errors import StepFailed
 
 SLEEPS = "import time; time.sleep(600)"
 NO_SECRETS = Secrets(
@@ -38,10 +40,10 @@ NO_SECRETS = Secrets(
 )
 
 
-def sleeper(name: str) -> Service:
+def sleeper(name: str, program: str = SLEEPS) -> Service:
     nowhere = "http://127.0.0.1:1"
     return Service(
-        name=name, command=(sys.executable, "-c", SLEEPS), environment={}, url=nowhere, health=nowhere
+        name=name, command=(sys.executable, "-c", program), environment={}, url=nowhere, health=nowhere
     )
 
 
@@ -121,6 +123,61 @@ def test_a_service_that_ends_again_is_started_again_after_longer_and_longer_paus
         child.restarts.append(time.monotonic())
 
     assert pauses == [0, 1, 2, 4, 8]
+
+
+class Hurried(Interrupts):
+    """Waits for moments where seconds were asked for, and asks for the end where it does not come by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end = time.monotonic() + 60
+
+    def wait(self, seconds: float) -> bool:
+        return super().wait(min(seconds, 0.05)) or time.monotonic() > self.end
+
+
+DIES = """
+import os, sys
+print(f"{os.getpid()} has begun")
+sys.exit(f"{os.getpid()}: the disk is on fire")
+"""
+
+
+def test_a_service_that_dies_again_and_again_ends_the_stack_with_its_name_and_the_end_of_its_log(
+    tmp_path, capfd
+):
+    token, services = uuid.uuid4().hex, (sleeper("prefect"), sleeper("mlflow", DIES))
+    (tmp_path / "stack").mkdir(mode=0o700)
+    stack = Stack(
+        StackOptions(home=str(tmp_path)),
+        NO_SECRETS,
+        services,
+        tmp_path / "x.yaml",
+        token,
+        Hurried(),
+        Screen(),
+    )
+    stack.children.extend(start_child(one, stack.shared, tmp_path / "stack") for one in services)
+    first, watcher = stack.children[1].process.pid, Watcher(token)
+    try:
+        with pytest.raises(StepFailed) as failed:
+            watch(stack, watcher)
+        assert stack.children[0].process.poll() is None
+    finally:
+        watcher.dismiss()
+        sweep(token)
+        stack.children[0].process.wait()
+
+    sentence, *details = str(failed.value).splitlines()
+    last = stack.children[1].process.pid
+    assert sentence.startswith(
+        f"mlflow: ended with exit code 1; its log is {tmp_path / 'stack' / 'mlflow.log'}"
+    )
+    assert [line.strip() for line in details[-2:]] == [f"{last} has begun", f"{last}: the disk is on fire"]
+    assert f"{first} has begun" not in str(failed.value)
+    told = capfd.readouterr().err
+    assert told.count("mlflow ended with exit code 1; started again (") == MAX_RESTARTS == 5
+    assert f"mlflow     │ {last}: the disk is on fire\n" in told
 
 
 @pytest.mark.parametrize(("auth", "said"), [(True, "plain HTTP"), (False, "can start runs")])
