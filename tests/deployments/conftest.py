@@ -8,6 +8,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+from prefect_pages import ask
 from stacks import RealStack, start_up, stop_up, wait_until_ready
 
 from deployments.stack.processes import members
@@ -52,11 +53,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStack]:
             webhook_url=state.webhook_url or "",
             process=process,
             log=folder / "up.log",
+            deployed=tuple(one["name"] for one in ask(state.prefect_url, "deployments/filter", {})),
         )
     finally:
         state = running_stack(home)
         assert stop_up(process) == 0, "it was not stopped in order"
-        assert state is None or not list(members(state.token)), "a process of the stack is still there"
+        assert state is not None, "it had ended before it was stopped"
+        assert not list(members(state.token)), "a process of the stack is still there"
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,25 @@ import signal
 import time
 
 import psutil
-from stacks import pt_pipeline
+from prefect_pages import ask as ask_prefect
+from prefect_pages import deployment_id, wait_until_ended
+from stacks import RealStack, pt_pipeline
 
 from deployments.stack.health import ask
 from deployments.stack.processes import members
 
 MAX_MEMORY_BYTES = 1.5 * 2**30
+
+
+def wait_for_lines(stack: RealStack, service: str, words: str) -> list[str]:
+    """Return the lines with these words that ``up`` has shown behind a service's prefix, as soon as there are some."""
+    end, prefix = time.monotonic() + 20, f"{service:<11}│ "
+    while time.monotonic() < end:
+        shown = stack.log.read_text().splitlines()
+        if found := [line for line in shown if line.startswith(prefix) and words in line]:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no line {prefix}...{words}:\n{stack.log.read_text()[-2000:]}")
 
 
 def test_status_says_that_all_of_a_running_stack_is_up(stack):
@@ -83,6 +96,33 @@ def test_the_command_line_works_with_the_servers_of_its_home(stack):
     assert stack.mlflow_url.removeprefix("http://") in said
 
 
+def test_the_server_has_the_eight_deployments_of_the_product(stack):
+    assert sorted(stack.deployed) == sorted(
+        [
+            "retrain-nightly",
+            "retrain-on-push",
+            "retrain",
+            "evaluate",
+            "promote",
+            "rollback",
+            "score",
+            "maintenance",
+        ]
+    )
+
+
+def test_the_log_of_a_run_is_shown_line_by_line_behind_the_name_of_the_worker(stack):
+    made = deployment_id(stack.prefect_url, "maintenance/maintenance")
+    chosen = {"state": {"type": "SCHEDULED"}, "parameters": {"dry_run": True}}
+    run = ask_prefect(stack.prefect_url, f"deployments/{made}/create_flow_run", chosen)
+
+    ended = wait_until_ended(stack.prefect_url, run["id"])
+
+    assert ended["state_type"] == "COMPLETED", ended["state"]
+    assert wait_for_lines(stack, "worker", run["id"])
+    assert wait_for_lines(stack, "worker", f"Flow run '{run['name']}' - Finished in state Completed")
+
+
 def test_killed_servers_come_back_at_the_same_address(stack):
     before = {service.name: service for service in stack.state.services}
     for name in ("prefect", "mlflow"):
@@ -103,3 +143,6 @@ def test_killed_servers_come_back_at_the_same_address(stack):
     assert healthy
     assert now["worker"].process == before["worker"].process
     assert "mlflow was killed by SIGKILL; started again" in stack.log.read_text()
+    for name in ("prefect", "mlflow"):
+        # What the new process says as it starts.
+        assert wait_for_lines(stack, name, before[name].url)

@@ -31,6 +31,8 @@ class RealStack:
     webhook_url: str
     process: subprocess.Popen[bytes]
     log: Path
+    deployed: tuple[str, ...] = ()
+    """Names of the deployments that its server had when it was ready: tests make others."""
 
     @property
     def state(self) -> StackState:
