@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -116,6 +117,21 @@ def test_no_secret_is_among_the_arguments_of_a_service():
     assert len(services) == 4
     told = "\n".join(" ".join(service.command) for service in services)
     assert not any(secret in told or secret in repr(services) for secret in hidden)
+
+
+@pytest.mark.parametrize("host", [None, "192.0.2.7", "0.0.0.0"])
+def test_every_server_is_told_to_listen_on_loopback_unless_another_host_was_chosen(host):
+    chosen = {} if host is None else {"host": host}
+    services = plan(
+        StackOptions(home="/h", **chosen),
+        secrets(webhook="/h/secrets/webhook", webhook_config="/h/webhook.yaml"),
+    )
+
+    servers = [service for service in services if service.port is not None]
+    assert [server.name for server in servers] == ["prefect", "mlflow", "webhook"]
+    for server in servers:
+        listens = [value for name, value in pairwise(server.command) if name == "--host"]
+        assert listens == [host or "127.0.0.1"], server.name
 
 
 def test_a_run_says_that_it_lives_more_often_than_the_automation_waits_whatever_its_deployment_says():
