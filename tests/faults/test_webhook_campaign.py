@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import re
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 import hostile_hooks
 import psutil
 import pytest
-from receiving import deliveries, fake_prefect, receiving, wait_for
+from receiving import FakePrefect, deliveries, fake_prefect, receiving, wait_for
 
 
 def ask(port: int, raw: bytes) -> tuple[int, bytes]:
@@ -30,6 +31,18 @@ def ask(port: int, raw: bytes) -> tuple[int, bytes]:
     return int(answer[9:12] or b"0"), answer
 
 
+def kept(prefect: FakePrefect) -> list[str]:
+    """Keep whole what is sent to Prefect from now on: names, tags, parameters and settings."""
+    sent, answer = [], prefect.post
+
+    def post(path: str, document: dict) -> tuple[int, object]:
+        sent.append(json.dumps(document))
+        return answer(path, document)
+
+    prefect.post = post
+    return sent
+
+
 def campaign(folder: Path, count: int) -> None:
     chance = random.Random(20_261_123)
     (folder / "home").mkdir()
@@ -40,9 +53,11 @@ def campaign(folder: Path, count: int) -> None:
             folder / "home", hostile_hooks.CONFIG, prefect_url=prefect.url, secret=hostile_hooks.SECRET
         ) as (port, process),
     ):
+        started = kept(prefect)
         accepted = [f"good-{name}" for name in hostile_hooks.ALL]
         sent = [hostile_hooks.good(name, -i, f"good-{name}") for i, name in enumerate(hostile_hooks.ALL)]
-        assert [ask(port, raw)[0] for raw in sent] == [202] * len(sent)
+        welcomed = [ask(port, raw) for raw in sent]
+        assert [status for status, _ in welcomed] == [202] * len(sent)
         before = psutil.Process(process.pid).memory_info().rss
         requests = [hostile_hooks.hostile(number, chance, sent) for number in range(count)]
         with ThreadPoolExecutor(8) as senders:
@@ -63,10 +78,30 @@ def campaign(folder: Path, count: int) -> None:
         assert {status for one, status in by_kind if one == kind} == {expected}, kind
     assert statuses[0] < count / 100, "nearly every request is answered"
     assert grown < 60_000_000
-    nothing_is_told(folder / "home" / "receiver.log", b"".join(answer for _, answer in answers))
+    log, told = folder / "home" / "receiver.log", [answer for _, answer in (*welcomed, *answers)]
+    no_secret_is_told(log, b"".join(told))
+    assert len(started) >= len(prefect.runs)
+    no_text_of_a_push_is_told(*started, log.read_text(), json.dumps(deliveries(folder / "home")))
+    no_text_of_a_push_is_told(*(answer.decode() for answer in told))
+    a_repeated_ref_stays_text(told)
 
 
-def nothing_is_told(log: Path, answers: bytes) -> None:
+def no_text_of_a_push_is_told(*texts: str) -> None:
+    for part in hostile_hooks.TOLD:
+        assert [text for text in texts if part in text] == [], part
+
+
+def a_repeated_ref_stays_text(answers: list[bytes]) -> None:
+    """No browser takes an answer for a page, and no ref in one begins a line."""
+    heads = {
+        answer.partition(b"\r\n")[2].partition(b"\r\ncontent-length:")[0] for answer in answers if answer
+    }
+    assert heads == {b"content-type: application/json\r\nx-content-type-options: nosniff"}
+    assert any(b"refs/heads/<b>" in answer for answer in answers)
+    assert not any(b"\nX: y" in answer for answer in answers)
+
+
+def no_secret_is_told(log: Path, answers: bytes) -> None:
     text = log.read_text()
     key = hostile_hooks.STANDARD_SECRET.removeprefix("whsec_")
     for secret in (hostile_hooks.SECRET, key, hostile_hooks.STANDARD_KEY.decode()):

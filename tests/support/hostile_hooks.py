@@ -15,8 +15,10 @@ from collections.abc import Callable
 SECRET = "the-secret-that-must-never-be-told"
 STANDARD_KEY = b"sixteen bytes or more of a key"
 STANDARD_SECRET = f"whsec_{base64.b64encode(STANDARD_KEY).decode()}"
-MARK = "TOLD-BY-THE-PUSH"
-"""Part of every text that a push brings; in no answer may it stand unescaped beside a control character."""
+TOLD = ("TOLD-BY-THE-PUSH", "$(id)", "<img src=x>", "{{ 7*7 }}")
+"""Parts of a text in every push that nobody needs: none may stand in a run, a log line, the journal or an answer."""
+BREAKING_REF = "refs/heads/<b>\r\nX: y"
+"""A ref is repeated in an answer and a log line: it may begin no line there, and be no page's text."""
 
 SIGNED_BODY = ("github", "bitbucket", "gitea", "forgejo", "gitlab-signed", "standard")
 ALL = (*SIGNED_BODY, "gitlab-token")
@@ -50,7 +52,7 @@ def commit(number: int) -> str:
 
 def payload(provider: str, number: int, *, ref: str = "refs/heads/main", sha: str | None = None) -> dict:
     sha, name = sha or commit(number), f"team/{provider}"
-    noise = {"pusher": {"name": f"{MARK} $(id) <img src=x> {{{{ 7*7 }}}}\x1b[31m"}, "number": number}
+    noise = {"pusher": {"name": " ".join(TOLD) + "\x1b[31m"}, "number": number}
     if provider in ("gitlab-token", "gitlab-signed"):
         return {"ref": ref, "after": sha, "project": {"path_with_namespace": name}, **noise}
     if provider == "bitbucket":
@@ -174,7 +176,7 @@ def _authorised_nonsense(provider: str, number: int, chance: random.Random) -> b
         "refs/heads/m\u0430in",
         "refs/heads/main\u200b",
         "refs/heads/MAIN",
-        f"refs/heads/{MARK}\r\nX: y",
+        BREAKING_REF,
         "refs/heads/refs/heads/main",
     ]
     commits = ["0" * 40, "main", "{{ $HOME }}", "$(touch /tmp/x)", "\uff10" * 40, "a" * 39, "A" * 40, ""]
