@@ -15,6 +15,9 @@ from deployments.webhook_config import Provider
 GITHUB_SECRET = b"It's a Secret to Everybody"
 GITHUB_BODY = b"Hello, World!"
 GITHUB_HEX = b"757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+BITBUCKET_BODY = b"Hello World!"
+BITBUCKET_HEX = b"a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
+"""Bitbucket publishes GitHub's secret with a body that has no comma."""
 
 STANDARD_SECRET = base64.b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 STANDARD_BODY = b'{"test": 2432232314}'
@@ -59,6 +62,13 @@ def test_the_published_vector_of_a_signed_body_is_accepted_and_one_other_byte_is
     verify(provider, headers, GITHUB_BODY, GITHUB_SECRET)
     refused(provider, headers, b"Hello, World?", GITHUB_SECRET)
     refused(provider, headers, GITHUB_BODY, b"It's a secret to Everybody")
+
+
+def test_the_vector_that_bitbucket_publishes_is_accepted_and_one_other_byte_is_not() -> None:
+    headers = [(b"x-hub-signature", b"sha256=" + BITBUCKET_HEX)]
+    verify("bitbucket", headers, BITBUCKET_BODY, GITHUB_SECRET)
+    refused("bitbucket", headers, GITHUB_BODY, GITHUB_SECRET)
+    refused("bitbucket", headers, BITBUCKET_BODY, b"It's a secret to Everybody")
 
 
 @pytest.mark.parametrize("provider", ["standard", "gitlab-signed"])
