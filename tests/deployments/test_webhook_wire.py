@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from receiving import deliveries, fake_prefect, github_headers, github_push, push, receiving, wait_for
+from receiving import deliveries, fake_prefect, github_headers, github_push, post, push, receiving, wait_for
 
 from deployments.webhook.answers import RequestRefused
 from deployments.webhook.crowd import Crowd, Seat
@@ -189,6 +189,27 @@ def test_a_body_for_which_there_is_no_room_is_told_to_come_again() -> None:
 )
 def test_what_is_sent_is_answered_for_what_it_is(server, request_: bytes, expected: int) -> None:
     assert status(connected(server[0], request_)) == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "payload", "reason"),
+    [
+        ("push", github_push(ref="refs/tags/main"), "is a tag"),
+        ("push", github_push(sha="0" * 40, deleted=True, commits=[]), "was deleted"),
+        ("ping", {"zen": "Design for failure.", "repository": {"full_name": "team/any"}}, "a ping"),
+    ],
+)
+def test_what_moves_no_branch_is_answered_with_its_reason_and_starts_nothing(
+    server, event: str, payload: dict, reason: str
+) -> None:
+    port, _, home = server
+    # Only what is in the journal is ever started.
+    before = len(deliveries(home))
+    body = json.dumps(payload).encode()
+    answered, told = post(port, HOOK, body, github_headers(body, event=event))
+    assert (answered, told["result"]) == (200, "ignored")
+    assert reason in told["reason"]
+    assert len(deliveries(home)) == before
 
 
 def test_a_sender_that_asks_before_it_sends_is_told_to_go_on(server) -> None:
