@@ -1,4 +1,4 @@
-"""Older runs that make way on a real Prefect server: queued ones never begin, running ones are left alone."""
+"""Runs on a real Prefect server: one for each delivery, and of the older ones only the queued ones make way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Pending, Running
@@ -61,6 +62,17 @@ def started(prefect: SyncPrefectClient, number: int) -> tuple[str, FlowRun]:
     one = delivery(number)
     made = start_run(one, REPOSITORY, older_keys=())
     return one.idempotency_key(REPOSITORY.deployment), prefect.read_flow_run(uuid.UUID(made.run_id))
+
+
+def test_a_delivery_that_is_started_twice_has_one_run(prefect: SyncPrefectClient) -> None:
+    one = delivery(9)
+    first, second = (start_run(one, REPOSITORY, older_keys=()) for _ in range(2))
+    assert first == second
+    key = FlowRunFilterIdempotencyKey(any_=[one.idempotency_key(REPOSITORY.deployment)])
+    runs = prefect.read_flow_runs(flow_run_filter=FlowRunFilter(idempotency_key=key))
+    assert [str(run.id) for run in runs] == [first.run_id]
+    other = start_run(delivery(9), REPOSITORY, older_keys=())
+    assert other.run_id != first.run_id, "the same commit in another delivery is another run"
 
 
 def test_a_run_whose_process_is_on_its_way_never_begins_and_one_that_began_goes_on(
