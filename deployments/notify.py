@@ -1,4 +1,4 @@
-"""Where notifications go: the user's own address, kept in Prefect as a secret, with the automations that post to it."""
+"""Where notifications go: the user's own address, kept in Prefect as a secret, with the automation that posts to it."""
 
 from __future__ import annotations
 
@@ -21,26 +21,22 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 BLOCK = "pt-pipeline-notify"
-OF_EVENTS = "pt-pipeline: tell of gates, promotions and failures"
-OF_CRASHES = "pt-pipeline: tell of crashes"
+TELLING = "pt-pipeline: tell of gates, promotions, failures and crashes"
 _TOLD = ("gate.refused", "promotion.finished", "run.failed", "run.crashed")
+_RESOURCES = ["pt-pipeline.run.*", "pt-pipeline.model.*", "prefect.flow-run.*"]
 _OURS = {"prefect.resource.id": "prefect.tag.pt-pipeline", "prefect.resource.role": "tag"}
 
-# "text" is what chat services show of an incoming webhook.
-_OF_EVENTS = (
+# "text" is what chat services show of an incoming webhook; Prefect's own event of a crash comes without one.
+_TEXT = 'event.payload.body or ("The run " ~ flow_run.name ~ " of " ~ deployment.name ~ " crashed: " ~ flow_run.state.message)'
+_MESSAGE = (
     '{"event": {{ event.event | tojson }}, "id": {{ event.id | string | tojson }}, '
     '"occurred": {{ event.occurred | string | tojson }}, "subject": {{ event.resource.name | tojson }}, '
-    '"text": {{ event.payload.body | tojson }}}'
-)
-_OF_CRASHES = (
-    '{"event": "prefect.flow-run.Crashed", "id": {{ event.id | string | tojson }}, '
-    '"occurred": {{ event.occurred | string | tojson }}, "subject": {{ flow_run.name | tojson }}, '
-    '"text": {{ ("The run " ~ flow_run.name ~ " of " ~ deployment.name ~ " crashed: " ~ flow_run.state.message) | tojson }}}'
+    f'"text": {{{{ ({_TEXT}) | tojson }}}}}}'
 )
 
 
 def notifications() -> tuple[AutomationCore, ...]:
-    """Return the automations that tell the user, with the address kept in Prefect; none where no address is configured.
+    """Return the automation that tells the user, with the address kept in Prefect; none where no address is configured.
 
     Raises:
         ConfigError: the address is none; it is not repeated, since it may hold a token.
@@ -56,36 +52,25 @@ def notifications() -> tuple[AutomationCore, ...]:
     document = block.save(BLOCK, overwrite=True)
     return (
         AutomationCore(
-            name=OF_EVENTS,
-            description="Posts the text of the product's own events to the address in the block pt-pipeline-notify.",
+            name=TELLING,
+            description="Posts to the address in the block pt-pipeline-notify what people should know.",
             trigger=EventTrigger(
-                match={"prefect.resource.id": ["pt-pipeline.run.*", "pt-pipeline.model.*"]},
-                expect={f"pt-pipeline.{name}" for name in _TOLD},
-                posture=Posture.Reactive,
-                threshold=1,
-            ),
-            actions=[CallWebhook(block_document_id=document, payload=_OF_EVENTS)],
-        ),
-        AutomationCore(
-            name=OF_CRASHES,
-            description="Posts to the address in the block pt-pipeline-notify when a run crashed.",
-            trigger=EventTrigger(
-                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match={"prefect.resource.id": _RESOURCES},
                 match_related=[_OURS],
-                expect={"prefect.flow-run.Crashed"},
+                # Of a deployed run's crash Prefect tells at once, though every worker may be gone.
+                expect={"prefect.flow-run.Crashed", *(f"pt-pipeline.{name}" for name in _TOLD)},
                 posture=Posture.Reactive,
                 threshold=1,
             ),
-            actions=[CallWebhook(block_document_id=document, payload=_OF_CRASHES)],
+            actions=[CallWebhook(block_document_id=document, payload=_MESSAGE)],
         ),
     )
 
 
 def forget_address(client: SyncPrefectClient) -> None:
     """Delete what posts to an address, and the address: one that a user took away is posted to no more."""
-    for name in (OF_EVENTS, OF_CRASHES):
-        for automation in client.read_automations_by_name(name):
-            client.delete_automation(automation.id)
+    for automation in client.read_automations_by_name(TELLING):
+        client.delete_automation(automation.id)
     try:
         document = client.read_block_document_by_name(BLOCK, Webhook.get_block_type_slug())
     except ObjectNotFound:

@@ -114,5 +114,5 @@ def crash_forgotten(home: Home) -> None:
 
 
 def _tell(run: OpenRun) -> None:
-    if not is_told_of(run.flow_run_id):
-        tell_crashed(run.pipeline, run.name, why="its process is gone")
+    told = is_told_of(run.flow_run_id)
+    tell_crashed(run.pipeline, run.name, why="its process is gone", is_told=told)

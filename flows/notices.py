@@ -59,14 +59,22 @@ def tell_failed(pipeline: str, run_name: str, error: BaseException, links: Itera
     )
 
 
-def tell_crashed(pipeline: str, run_name: str, *, why: str) -> None:
-    """Tell that the process of a run was found dead."""
+def tell_crashed(pipeline: str, run_name: str, *, why: str, is_told: bool = False) -> None:
+    """Tell that the process of a run was found dead.
+
+    Args:
+        pipeline: name of the pipeline.
+        run_name: name of the run.
+        why: what was found.
+        is_told: whether people have heard of it from Prefect, so that it is not posted to them again.
+    """
     _emit(
         "pt-pipeline.run.crashed",
         resource_id=f"pt-pipeline.run.{run_name}",
         resource_name=run_name,
         body=f"{pipeline}: the run {run_name} crashed: {why}. Start it again.",
         figures={"pipeline": pipeline, "run": run_name},
+        is_posted=not is_told,
     )
 
 
@@ -88,14 +96,27 @@ def tell_promoted(done: Promotion) -> None:
 
 
 def _emit(
-    event: EventName, *, resource_id: str, resource_name: str, body: str, figures: Mapping[str, str]
+    event: EventName,
+    *,
+    resource_id: str,
+    resource_name: str,
+    body: str,
+    figures: Mapping[str, str],
+    is_posted: bool = True,
 ) -> None:
     # Only where Prefect is in use: its import alone takes longer than a rollback does.
     if "prefect" not in sys.modules and not os.environ.get("PREFECT_API_URL"):
         return
     from tasks.events import emit
 
-    emit(event, resource_id=resource_id, resource_name=resource_name, body=body, figures=figures)
+    emit(
+        event,
+        resource_id=resource_id,
+        resource_name=resource_name,
+        body=body,
+        figures=figures,
+        is_posted=is_posted,
+    )
 
 
 def _pages(links: Iterable[Link]) -> tuple[str, ...]:

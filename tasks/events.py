@@ -28,6 +28,7 @@ EventName = Literal[
 PATIENCE_S = 2.0
 """How long Prefect may take to accept a connection, and again to answer, before the event is given up."""
 _MAX_BODY = 4000
+_POSTED = {"prefect.resource.id": "prefect.tag.pt-pipeline", "prefect.resource.role": "tag"}
 
 
 def emit(
@@ -37,6 +38,7 @@ def emit(
     resource_name: str,
     body: str,
     figures: Mapping[str, str] | None = None,
+    is_posted: bool = True,
 ) -> bool:
     """Raise an event and return whether Prefect took it; that it did not is a warning.
 
@@ -49,6 +51,7 @@ def emit(
         resource_name: the same for people.
         body: what a person is to read; passwords in addresses are taken out.
         figures: facts by name, for automations and scripts.
+        is_posted: whether the automation that tells people takes it up, which it knows by a tag.
     """
     settings = get_current_settings().api
     # Without a server of its own a run has a temporary one, which nobody watches.
@@ -59,7 +62,7 @@ def emit(
         "event": event,
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": resource_id, "prefect.resource.name": resource_name},
-        "related": _related(),
+        "related": [*_related(), *([_POSTED] if is_posted else [])],
         "payload": {"body": without_secrets(body)[:_MAX_BODY], **(figures or {})},
     }
     try:

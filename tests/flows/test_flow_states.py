@@ -93,7 +93,7 @@ def test_a_process_that_is_alive_here_counts_for_more_than_what_prefect_says(
     tracking.finish_run(mine, "FINISHED")
 
 
-def test_of_a_crash_that_no_automation_tells_of_the_maintenance_tells(
+def test_the_maintenance_tells_of_every_crash_and_posts_those_that_prefect_does_not_tell_of(
     prefect: SyncPrefectClient, home: Home
 ) -> None:
     by_hand, deployed = start(prefect), start(prefect, tags=("pt-pipeline",))
@@ -104,11 +104,23 @@ def test_of_a_crash_that_no_automation_tells_of_the_maintenance_tells(
     assert [state_of(prefect, run) for run in (by_hand, deployed)] == ["CRASHED", "CRASHED"]
     wanted = {"event": {"name": ["pt-pipeline.run.crashed"]}, "occurred": {"since": SINCE}}
 
-    def told() -> list[str]:
+    def told() -> list[tuple[str, str, bool]]:
         found = httpx.post(f"{prefect.api_url}events/filter", json={"filter": wanted}).json()["events"]
-        return [one["resource"]["prefect.resource.name"] for one in found if "died" not in str(one)]
+        return [
+            (
+                one["resource"]["prefect.resource.name"],
+                one["payload"]["body"],
+                "prefect.tag.pt-pipeline" in str(one["related"]),
+            )
+            for one in found
+            if "died" not in str(one)
+        ]
 
     end = time.monotonic() + 60
-    while not told() and time.monotonic() < end:
+    while len(told()) < 2 and time.monotonic() < end:
         time.sleep(0.2)
-    assert told() == ["by-hand"]
+    said = "digits: the run {} crashed: its process is gone. Start it again."
+    assert sorted(told()) == [
+        ("by-hand", said.format("by-hand"), True),
+        ("deployed", said.format("deployed"), False),
+    ]
