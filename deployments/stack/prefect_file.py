@@ -24,6 +24,12 @@ def find_prefect_file(chosen: str | None) -> Path:
     return path.resolve()
 
 
+def unused_prefect_file(chosen: Path) -> Path | None:
+    """Return the file of deployments in the working directory that is not the chosen one, if there is one."""
+    here = Path("prefect.yaml")
+    return here if here.is_file() and here.resolve() != chosen else None
+
+
 def check_prefect_file(path: Path) -> None:
     """Refuse a file in which ``pt-pipeline check-deployments`` finds anything: Prefect would ignore it without a word.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from deployments.stack.interrupts import Interrupts
 from deployments.stack.options import StackOptions
 from deployments.stack.ports import check_ports
-from deployments.stack.prefect_file import check_prefect_file, find_prefect_file
+from deployments.stack.prefect_file import check_prefect_file, find_prefect_file, unused_prefect_file
 from deployments.stack.processes import sweep
 from deployments.stack.screen import Screen
 from deployments.stack.services import plan
@@ -48,6 +48,8 @@ def up_held(options: StackOptions, *, screen: Screen) -> None:
     if options.prefect_file:
         with screen.waiting("the check of the deployments"):
             check_prefect_file(prefect_file)
+    elif unused := unused_prefect_file(prefect_file):
+        screen.warn(f"{unused} here is not used; --prefect-file {unused} takes it")
     warn_of_open_door(options, screen)
     interrupts.listen()
     try:
