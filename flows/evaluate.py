@@ -123,7 +123,7 @@ def _samples(
         hint = (
             ""
             if not is_own
-            else "; the run's own are not here: give --config FILE, whose data are relative to it"
+            else "; the run's own are not here: give --config FILE, or the field config, whose data are relative to it"
         )
         raise error.with_message(f"{error.message}{hint}") from error
     dataset = run_task(prepare, request, checked.settings.limits.for_step())

@@ -86,7 +86,7 @@ def check_for_checkpoint(named: str, config: str, overrides: tuple[str, ...]) ->
     if not config:
         raise ConfigError(
             f"{named}: is a checkpoint, which says nothing of variants and a gate; give the configuration that it was "
-            "trained with: --config FILE"
+            "trained with: --config FILE, or the field config"
         )
     return check(config, overrides)
 

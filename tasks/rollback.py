@@ -94,8 +94,8 @@ def _target(uri: str, champion: RegisteredVersion, to: str | None) -> Registered
         before = champion.tags.get(PREVIOUS_CHAMPION, NO_CHAMPION)
         if before == NO_CHAMPION:
             raise ConfigError(
-                f"{champion.uri} is the first champion, there is none before it; --to VERSION names another, "
-                "pt-pipeline versions lists them"
+                f"{champion.uri} is the first champion, there is none before it; --to VERSION, or the field "
+                "to, names another; pt-pipeline versions lists them"
             )
         return find_version(uri, name=name, version=before)
     target = find_version(uri, name=name, version=to)

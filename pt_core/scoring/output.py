@@ -41,7 +41,7 @@ def check_output(request: ScoreRequest, identity: Identity) -> Stamp | None:
     if not request.overwrite:
         raise ConfigError(
             f"{output}: exists and holds something else than these answers; name another output, or replace it by "
-            "--overwrite"
+            "--overwrite, or the field overwrite"
         )
     return None
 
@@ -80,7 +80,7 @@ def refuse(request: ScoreRequest, journal: Journal, rest: Iterable[Block]) -> No
     listed = _list_bad(side, journal, rest)
     raise DataError(
         f"{request.source}: {listed.num_bad:,} of {listed.num_rows:,} rows cannot be scored; mend them, or leave them "
-        f"out by --bad-rows skip; all of them are in {side}",
+        f"out by --bad-rows skip, or the field bad_rows; all of them are in {side}",
         details=listed.lines,
     )
 

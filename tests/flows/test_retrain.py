@@ -313,7 +313,7 @@ def test_a_flow_run_says_in_one_sentence_that_it_has_nothing_to_do_or_why_it_is_
     states = json.loads(done.stdout.splitlines()[-1])
     assert [state[:2] for state in states] == [["COMPLETED", "Nothing to do"], *[["FAILED", "Failed"]] * 4]
     assert states[0][2].startswith("Nothing to do: run passed of ")
-    assert "set force to run all the same" in states[0][2]
+    assert "set force (Run even if nothing has changed) to run all the same" in states[0][2]
     assert states[1][2].startswith("none of 2 passed (not run again: run refused of ")
     assert states[2][2].startswith("overrides: train.epochs=4, and the field epochs of the form says")
     assert states[3][2].startswith("promotion.approval: prefect asks in the pages of a Prefect server")
