@@ -26,10 +26,13 @@ evaluation: {fgsm_epsilons: [], noise_sigmas: []}
 efficiency: {max_seconds: 1, rounds: 5, extra_rounds: 0, cold_starts: false, sweep_batch_sizes: [1]}
 gate: smoke
 """
+NEVER = Path("/tmp/never")
+TOLD = f"$(touch {NEVER}) {{{{ 7*7 }}}}"
+"""What the pusher is called and writes of a commit, in Git and in the request."""
 
 
 def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    identity = ["-c", f"user.name={TOLD}", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(
         ["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True
     )
@@ -56,9 +59,19 @@ def pushed(work: Path, name: str, epochs: int) -> str:
     """Commit a pipeline of this name, push it, and return the commit."""
     (work / "pipeline.yaml").write_text(PIPELINE.replace("NAME", name).replace("EPOCHS", str(epochs)))
     git(work, "add", ".")
-    git(work, "commit", "-q", "-m", f"{name} $(touch /tmp/never) {{{{ 7*7 }}}}")
+    git(work, "commit", "-q", "-m", f"{name} {TOLD}")
     git(work, "push", "-q", "origin", "HEAD:main")
     return git(work, "rev-parse", "HEAD")
+
+
+def told_of(sha: str) -> dict[str, object]:
+    """Return GitHub's push of a commit with all that its author wrote."""
+    person = {"name": TOLD, "username": TOLD, "email": "t@example.org"}
+    one = {"id": sha, "message": TOLD, "author": person, "committer": person}
+    one |= {"added": ["pipeline.yaml"], "modified": [], "removed": []}
+    return github_push(
+        "team/models", sha=sha, commits=[one], head_commit=one, pusher=person, sender={"login": TOLD}
+    )
 
 
 def ask(url: str, document: object = None) -> Any:
@@ -95,17 +108,26 @@ def test_each_pushed_commit_is_run_with_its_own_settings_and_recorded_everywhere
         for name, sha, delivery in (("push-one", first, first_run), ("push-three", third, third_run)):
             reaches(stack, delivery, ENDED)
             recorded_everywhere(stack, flow_run(stack, delivery), name, sha)
+        for delivery in (first_run, second_run, third_run):
+            no_text_of_the_push_is_in(flow_run(stack, delivery))
     assert first != third
-    assert not Path("/tmp/never").exists()
+    assert not NEVER.exists()
 
 
 def sent(work: Path, port: int, home: Path, name: str, *, epochs: int) -> tuple[str, dict[str, Any]]:
     """Push a commit, send its request, and return the commit with the delivery that has a run."""
     sha = pushed(work, name, epochs)
-    assert push(port, github_push("team/models", sha=sha), delivery=name)[0] == 202
+    assert push(port, told_of(sha), delivery=name)[0] == 202
     # Prefect's server may wait for its SQLite for a minute before it answers 503, and the receiver asks again.
     wait_for(lambda: deliveries(home)[-1]["state"] == "started", seconds=180, what="the run to be made")
     return sha, deliveries(home)[-1]
+
+
+def no_text_of_the_push_is_in(run: dict[str, Any]) -> None:
+    """Not in its name, tags, parameters and settings, nor in anything else that Prefect keeps of it."""
+    text = json.dumps(run)
+    assert run["name"] in text
+    assert [part for part in (str(NEVER), "touch", "7*7") if part in text] == []
 
 
 def recorded_everywhere(stack: RealStack, run: dict[str, Any], name: str, sha: str) -> None:
