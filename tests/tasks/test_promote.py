@@ -366,7 +366,9 @@ def test_a_rollback_goes_to_the_champion_before_and_no_further(places, result, m
     back = rollback(places, identity=f"r{next(NAMES)}", model=model)
     assert time.process_time() - started < 5
     assert (back.version, alias(places, model)) == (first.version, first.version)
-    with pytest.raises(ConfigError, match=r"is the first champion.*--to VERSION, or the field to, names another"):
+    with pytest.raises(
+        ConfigError, match=r"is the first champion.*--to VERSION, or the field to, names another"
+    ):
         rollback(places, identity=f"r{next(NAMES)}", model=model)
     forth = rollback(places, identity=f"r{next(NAMES)}", model=model, to=second.version)
     assert alias(places, model) == forth.version == second.version
