@@ -94,5 +94,6 @@ def _same_as(earlier: EarlierRun) -> str:
     aftermath = f"; {earlier.aftermath}" if earlier.aftermath else ""
     return (
         f"run {earlier.name} of {earlier.started_at} ended with {earlier.verdict} on the same {same}{aftermath}; "
-        "whether its artifacts are still whole was not looked at; set force (Run even if nothing has changed) to run all the same"
+        "whether its artifacts are still whole was not looked at; "
+        "set force (Run even if nothing has changed) to run all the same"
     )

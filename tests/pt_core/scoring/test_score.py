@@ -115,7 +115,8 @@ def spoilt(path):
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".parquet"])
 def test_bad_rows_are_refused_with_their_list(table, scored, output, tmp_path, suffix):
     source, _ = spoilt(tmp_path / f"rows{suffix}")
-    with pytest.raises(DataError, match="3 of 20,000 rows cannot be scored; mend them, or leave") as caught:
+    remedy = "mend them, or leave them out by --bad-rows skip, or the field bad_rows;"
+    with pytest.raises(DataError, match=f"3 of 20,000 rows cannot be scored; {remedy}") as caught:
         scored(table, source)
     columns = names(source)
     called = [columns[at] if columns else f"value {at}" for at in (1, 2, 7)]
@@ -307,7 +308,9 @@ def test_whole_numbers_and_truth_values_and_nulls_of_parquet_are_understood(tabl
 def test_an_output_of_something_else_is_not_written_over(table, scored, output, tmp_path):
     source = write(tmp_path / "rows.npy", rows_of(9))
     output.write_text("mine")
-    with pytest.raises(ConfigError, match="exists and holds something else"):
+    with pytest.raises(
+        ConfigError, match=r"exists and holds something else.*--overwrite, or the field overwrite"
+    ):
         scored(table, source)
     assert output.read_text() == "mine"
     scored(table, source, overwrite=True)
