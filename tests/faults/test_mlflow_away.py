@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import signal
@@ -288,47 +290,138 @@ def test_what_a_run_leaves_behind_is_sent_by_the_next_and_a_killed_one_is_closed
     assert points == [(step, 1.0 / (step + 1)) for step in range(50)]
 
 
-TINY = """
-name: tiny
-train: {epochs: 2}
+NUM_EPOCHS = 100
+AWAY_S = 60.0
+TINY = f"""
+name: NAME
+model: {{target: "paced:paced"}}
+train: {{epochs: {NUM_EPOCHS}}}
 variants:
-  - {name: torch, steps: []}
-  - {name: script, steps: [torchscript]}
-evaluation: {fgsm_epsilons: [], noise_sigmas: [0.1]}
-gate: {rules: [{metric: accuracy/accuracy, max_drop: 0.02}]}
-promotion: {compare_with_champion: false}
+  - {{name: torch, steps: []}}
+  - {{name: script, steps: [torchscript]}}
+evaluation: {{fgsm_epsilons: [], noise_sigmas: [0.1]}}
+gate: {{rules: [{{metric: accuracy/accuracy, max_drop: 0.02}}]}}
+promotion: {{compare_with_champion: false}}
 """
+PACED = """
+import time
+from pathlib import Path
+from torch import nn
+
+class Paced(nn.Sequential):
+    def forward(self, inputs):
+        if self.training:
+            time.sleep(0.01)
+            with Path(__file__).with_name("passes").open("a") as passes:
+                print(time.monotonic(), file=passes)
+        return super().forward(inputs)
+
+def paced(input_shape, num_classes):
+    return Paced(nn.Flatten(), nn.Linear(64, num_classes))
+"""
+"""A network whose training lasts for some time on every machine, and which writes down when each pass of it began."""
+
+
+def take_away(server: MlflowServer, how: signal.Signals) -> None:
+    """Kill a server, so that its port refuses, or stop it, so that it hangs."""
+    if how == signal.SIGKILL:
+        server.kill()
+    else:
+        server.signal(how)
+
+
+def bring_back(server: MlflowServer, how: signal.Signals) -> None:
+    if how == signal.SIGKILL:
+        server.start()
+    else:
+        server.signal(signal.SIGCONT)
+
+
+def passes_in(folder: Path) -> list[float]:
+    path = folder / "passes"
+    return [float(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def steps_of(server: MlflowServer, experiment: str) -> list[int]:
+    """Return the steps whose loss a run's experiment holds, one for each point."""
+    points = server.rows(
+        "SELECT m.step FROM metrics m JOIN runs r USING (run_uuid) JOIN experiments e USING (experiment_id) "
+        "WHERE e.name = ? AND m.key = 'training/train_loss' ORDER BY m.step",
+        experiment,
+    )
+    return [step for (step,) in points]
+
+
+@contextlib.contextmanager
+def away(server: MlflowServer, how: signal.Signals) -> Iterator[None]:
+    """Let a server be away for a minute, and at the end of the block wait until it is back."""
+    take_away(server, how)
+    later = threading.Timer(AWAY_S, bring_back, (server, how))
+    later.start()
+    try:
+        yield
+    finally:
+        later.join()
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(900)
-def test_a_whole_run_that_begins_a_minute_before_its_server_is_there_once(server, tmp_path):
-    server.stop()
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["refuses", "hangs"])
+@pytest.mark.parametrize("since", ["start", "middle"])
+def test_a_whole_run_whose_server_is_away_for_a_minute_is_there_once(server, tmp_path, since, how):
+    server.ensure()
+    name = f"{since}-{how.name.lower()}"
+    (tmp_path / "paced.py").write_text(PACED)
     config = tmp_path / "pipeline.yaml"
-    config.write_text(TINY)
+    config.write_text(TINY.replace("NAME", name))
     command = [sys.executable, "-m", "flows", "run", str(config), "--json", "--home", str(tmp_path / "home")]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": server.uri}
-    later = threading.Timer(60, server.start)
-    later.start()
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+    run = functools.partial(
+        subprocess.Popen,
+        command,
+        cwd=ROOT,
+        env=os.environ | {"MLFLOW_TRACKING_URI": server.uri},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    later.join()
-    assert done.returncode == 0, done.stderr
-    assert "waits in" in done.stderr
-    document = json.loads(done.stdout)
+    if since == "start":
+        with away(server, how), run() as process:
+            printed, said = process.communicate(timeout=600)
+    else:
+        with run() as process:
+            while not steps_of(server, name):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.2)
+            with away(server, how):
+                num_before = len(passes_in(tmp_path))
+                printed, said = process.communicate(timeout=600)
+        assert num_before < len(passes_in(tmp_path)) / 2
+    assert process.returncode == 0, said
+    assert "waits in" in said
+    passes = passes_in(tmp_path)
+    longest = max(after - before for before, after in itertools.pairwise(passes))
+    print(f"{name}: the longest of {len(passes)} passes took {longest:.2f} s")
+    assert longest < HELD_UP_S
+    assert_whole_run_once(server, json.loads(printed), name)
+    assert left(tmp_path / "home") == []
+
+
+def assert_whole_run_once(server: MlflowServer, document: dict, name: str) -> None:
     runs = server.rows(
         "SELECT r.name, r.status, r.run_uuid FROM runs r JOIN experiments e USING (experiment_id) "
-        "WHERE e.name = 'tiny'"
+        "WHERE e.name = ? AND r.lifecycle_stage = 'active'",
+        name,
     )
     assert sorted(run[:2] for run in runs) == [
-        (name, "FINISHED") for name in sorted([document["run_name"], "torch", "script"])
+        (one, "FINISHED") for one in sorted([document["run_name"], "torch", "script"])
     ]
     parent = next(run[2] for run in runs if run[0] == document["run_name"])
     assert document["mlflow_run_id"] == parent
     assert any(parent in url for url in document["links"].values())
-    losses = server.rows(
-        "SELECT step FROM metrics WHERE run_uuid = ? AND key = 'training/train_loss' ORDER BY step", parent
+    assert steps_of(server, name) == list(range(1, NUM_EPOCHS + 1))
+    models = server.rows(
+        "SELECT m.name, m.status FROM logged_models m JOIN experiments e USING (experiment_id) "
+        "WHERE e.name = ? AND m.lifecycle_stage = 'active' ORDER BY m.name",
+        name,
     )
-    assert losses == [(1,), (2,)]
-    assert left(tmp_path / "home") == []
+    assert models == [("script", 2), ("torch", 2)]
