@@ -208,6 +208,26 @@ def test_a_server_that_hangs_and_then_does_what_it_was_asked_before_creates_noth
     assert_there_once(server, result, "hang")
 
 
+def test_a_server_that_hangs_in_the_middle_and_goes_on_has_everything_once(
+    server, result, home, tmp_path, monkeypatch
+):
+    server.ensure()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    watch = Stopwatch()
+    run = begin(server.uri, home, "hang in the middle")
+    assert run.run_id
+    server.signal(signal.SIGSTOP)
+    with watch.running():
+        train(run, result)
+        log_rest(run, result, tmp_path)
+    assert watch.seconds < HELD_UP_S
+    time.sleep(3)
+    server.signal(signal.SIGCONT)
+    tracking.finish_run(run, "FINISHED")
+    assert_there_once(server, result, "hang in the middle")
+    assert left(home) == []
+
+
 def test_an_answer_that_is_lost_after_the_server_did_it_repeats_nothing(server, result, home, tmp_path):
     kinds = (
         "runs/create",
